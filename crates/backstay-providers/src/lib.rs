@@ -1,0 +1,12 @@
+//! Wire formats, the HTTP transport, and the simulated provider.
+//!
+//! One file a wire format, pure; one transport that does the I/O. Nothing here retries, reads config,
+//! or decides whether an answer is good enough.
+
+pub mod anthropic;
+pub mod openai;
+pub mod provider;
+pub mod sim;
+pub mod sse;
+pub mod transport;
+pub mod wire;
