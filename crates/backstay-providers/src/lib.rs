@@ -3,9 +3,13 @@
 //! One file a wire format, pure; one transport that does the I/O. Nothing here retries, reads config,
 //! or decides whether an answer is good enough.
 
+pub mod accumulate;
 pub mod anthropic;
 pub mod openai;
+mod payload;
 pub mod provider;
+mod rejection;
+pub mod retry_after;
 pub mod sim;
 pub mod sse;
 pub mod transport;

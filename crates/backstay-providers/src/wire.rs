@@ -16,9 +16,9 @@ use backstay_core::{
 };
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
-use crate::sse::SseEvent;
+use crate::{anthropic, openai, sse::SseEvent};
 
 /// The wire format of a client or of a provider.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -29,6 +29,9 @@ pub enum Protocol {
     Anthropic,
 }
 
+/// Every wire format, one row each.
+pub const PROTOCOLS: [Protocol; 2] = [Protocol::OpenAi, Protocol::Anthropic];
+
 impl Protocol {
     /// The name of the format in records and metrics.
     #[must_use]
@@ -36,6 +39,79 @@ impl Protocol {
         match self {
             Self::OpenAi => "openai",
             Self::Anthropic => "anthropic",
+        }
+    }
+
+    /// The upstream side of the format.
+    #[must_use]
+    pub fn wire(self) -> &'static dyn Wire {
+        match self {
+            Self::OpenAi => &openai::OpenAi,
+            Self::Anthropic => &anthropic::Anthropic,
+        }
+    }
+
+    /// Writes a complete reply of any provider for a client that speaks this format. `created_unix`
+    /// is in seconds.
+    ///
+    /// # Errors
+    /// `upstream_error` if the text of a reply was mended and its `raw` is not in its own format.
+    pub fn render_reply(self, reply: &Reply, created_unix: u64) -> Result<Bytes, Failure> {
+        match self {
+            Self::OpenAi => openai::render_reply(reply, created_unix),
+            Self::Anthropic => anthropic::render_reply(reply),
+        }
+    }
+
+    /// The body of an error answer.
+    #[must_use]
+    pub fn error_body(self, view: &ErrorView) -> Value {
+        match self {
+            Self::OpenAi => openai::error_body(view),
+            Self::Anthropic => anthropic::error_body(view),
+        }
+    }
+
+    /// The event that ends a stream which failed; nothing may follow it.
+    #[must_use]
+    pub fn error_event(self, view: &ErrorView) -> Vec<u8> {
+        match self {
+            Self::OpenAi => openai::error_event(view),
+            Self::Anthropic => anthropic::error_event(view),
+        }
+    }
+
+    /// A writer for a client's stream.
+    #[must_use]
+    pub fn stream_writer(self, opening: StreamOpening) -> Box<dyn StreamWriter> {
+        match self {
+            Self::OpenAi => Box::new(openai::ChunkWriter::new(opening)),
+            Self::Anthropic => Box::new(anthropic::MessageWriter::new(opening)),
+        }
+    }
+}
+
+/// What a [`StreamWriter`] must know before the first delta.
+#[derive(Clone, Debug, Default)]
+pub struct StreamOpening {
+    /// The id of the answer, if the provider sends none.
+    pub id: String,
+    /// The model, if the provider names none.
+    pub model: String,
+    /// Seconds since the Unix epoch.
+    pub created_unix: u64,
+    /// Whether an OpenAI client asked for the usage chunk; Anthropic streams always have it.
+    pub include_usage: bool,
+}
+
+impl StreamOpening {
+    /// Takes over what the provider says of itself.
+    pub(crate) fn learn(&mut self, id: Option<&str>, model: Option<&str>) {
+        if let Some(id) = id.filter(|id| !id.is_empty()) {
+            id.clone_into(&mut self.id);
+        }
+        if let Some(model) = model.filter(|model| !model.is_empty()) {
+            model.clone_into(&mut self.model);
         }
     }
 }
@@ -49,6 +125,18 @@ pub enum Role {
     User,
     /// The model.
     Assistant,
+}
+
+impl Role {
+    /// The role in both wire formats.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::System => "system",
+            Self::User => "user",
+            Self::Assistant => "assistant",
+        }
+    }
 }
 
 /// A message of plain text that Backstay adds to the client's own.
@@ -289,4 +377,12 @@ pub struct ErrorView {
     pub call_id: String,
     /// `target`, failure code or `ok`, milliseconds.
     pub attempts: Vec<(String, &'static str, u64)>,
+}
+
+impl ErrorView {
+    /// The attempts as both formats show them: `[{target, failure, ms}]`.
+    pub(crate) fn attempts_json(&self) -> Value {
+        let show = |(target, failure, ms): &(String, &str, u64)| json!({"target": target, "failure": failure, "ms": ms});
+        self.attempts.iter().map(show).collect()
+    }
 }
