@@ -1,1 +1,200 @@
-//! To be written.
+//! What Backstay keeps: the call log, the releases and the API keys.
+//!
+//! Three traits by need: [`RecordStore`] is appended to by one writer, [`RecordReader`] answers
+//! questions about what was written, [`RegistryStore`] is transactional. [`sqlite`] is the store of a
+//! gateway, [`memory`] the one of tests under paused time. [`Spool`] keeps what was answered but not
+//! stored yet. All SQL of the gateway is in this crate, and no decision about calls.
+
+use serde::{Deserialize, Serialize};
+
+use backstay_core::record::{CallId, CallRecord, OutcomeReport};
+
+#[cfg(test)]
+mod conformance;
+mod error;
+pub mod memory;
+mod query;
+pub mod spool;
+pub mod sqlite;
+
+pub use error::{ErrorKind, StoreError};
+pub use memory::MemoryStore;
+pub use query::{CallRow, Counts, Filter, Lookup, StoredCall};
+pub use spool::Spool;
+pub use sqlite::{SqliteReader, SqliteRecords, SqliteRegistry};
+
+use std::time::Duration;
+
+/// One thing that is appended to the call log.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Entry {
+    /// A call that ended.
+    Call(Box<CallRecord>),
+    /// What its consumer said of the answer.
+    Outcome(OutcomeReport),
+}
+
+impl Entry {
+    /// The call that it belongs to, and with it the day.
+    #[must_use]
+    pub fn call_id(&self) -> CallId {
+        match self {
+            Self::Call(record) => record.id,
+            Self::Outcome(report) => report.call_id,
+        }
+    }
+}
+
+/// What became of a batch. All the rest of it is stored.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Appended {
+    /// Outcome reports on calls whose day is not kept any more.
+    pub expired: u64,
+}
+
+/// How long a call is kept, counted from the end of its day (UTC).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retention {
+    /// Its request and answer.
+    pub bodies: Duration,
+    /// Everything else.
+    pub metadata: Duration,
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        let days = |n: u64| Duration::from_secs(n * 24 * 3600);
+        Self { bodies: days(14), metadata: days(90) }
+    }
+}
+
+/// What [`RecordStore::retain`] let go.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Retained {
+    /// Days whose requests and answers were dropped.
+    pub body_days: u64,
+    /// Days whose calls were dropped.
+    pub call_days: u64,
+}
+
+/// The call log as its one writer sees it.
+pub trait RecordStore: Send {
+    /// Stores a batch durably. A call is known by its id and a report by its content, so a batch (or
+    /// one that a failure left half stored) may be appended again and changes nothing twice.
+    ///
+    /// # Errors
+    /// When nothing, or only a part that may be repeated, could be stored.
+    fn append(&mut self, batch: &[Entry]) -> Result<Appended, StoreError>;
+
+    /// Drops the days that are entirely older than `retention` allows at `now_ms` (since the epoch).
+    ///
+    /// # Errors
+    /// When a day could not be dropped; it is tried again the next time.
+    fn retain(&mut self, now_ms: u64, retention: &Retention) -> Result<Retained, StoreError>;
+}
+
+/// The call log as its readers see it; works beside the writer, and without one.
+pub trait RecordReader: Send {
+    /// The calls that `filter` lets through: newest start first, or with [`Filter::after`] in the
+    /// order in which they were stored.
+    ///
+    /// # Errors
+    /// When the log cannot be read.
+    fn calls(&self, filter: &Filter) -> Result<Vec<CallRow>, StoreError>;
+
+    /// One whole call, by its id, by the first 8 or more characters of its id, or by the provider's
+    /// id of the answer (which is searched for from the newest day to the oldest).
+    ///
+    /// # Errors
+    /// When the log cannot be read.
+    fn call(&self, id: &str) -> Result<Lookup, StoreError>;
+
+    /// How the calls that `filter` lets through ended; its `limit` and `after` are ignored.
+    ///
+    /// # Errors
+    /// When the log cannot be read.
+    fn counts(&self, filter: &Filter) -> Result<Counts, StoreError>;
+}
+
+/// One immutable release.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReleaseRow {
+    /// The call.
+    pub call: String,
+    /// Counts up from 1 per call.
+    pub number: u32,
+    /// `sha256:` and 64 hex digits.
+    pub digest: String,
+    /// The release as JSON, byte for byte as it was put.
+    pub content_json: String,
+    /// When it was put, in milliseconds since the epoch.
+    pub created_ms: u64,
+}
+
+/// An API key. The key itself is never stored.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyRow {
+    /// Its public part.
+    pub id: String,
+    /// What people call it; unique among the keys that are not revoked.
+    pub name: String,
+    /// SHA-256 of the whole key.
+    pub sha256: [u8; 32],
+    /// When it was made, in milliseconds since the epoch.
+    pub created_ms: u64,
+    /// Since when it is refused.
+    pub revoked_ms: Option<u64>,
+}
+
+/// Releases and API keys; every change is one transaction.
+pub trait RegistryStore: Send {
+    /// The number of the release of `call` with this digest: the one it has, or the next one.
+    ///
+    /// # Errors
+    /// When it cannot be stored.
+    fn release_put(
+        &mut self,
+        call: &str,
+        digest: &str,
+        content_json: &str,
+        now_ms: u64,
+    ) -> Result<u32, StoreError>;
+
+    /// The newest `limit` releases of a call, newest first.
+    ///
+    /// # Errors
+    /// When the registry cannot be read.
+    fn releases(&self, call: &str, limit: u32) -> Result<Vec<ReleaseRow>, StoreError>;
+
+    /// One release.
+    ///
+    /// # Errors
+    /// When the registry cannot be read.
+    fn release(&self, call: &str, number: u32) -> Result<Option<ReleaseRow>, StoreError>;
+
+    /// Stores a new key.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Conflict`] when its id is taken, or its name by a key that is not revoked.
+    fn key_create(&mut self, key: &KeyRow) -> Result<(), StoreError>;
+
+    /// All keys, revoked ones included, oldest first.
+    ///
+    /// # Errors
+    /// When the registry cannot be read.
+    fn key_list(&self) -> Result<Vec<KeyRow>, StoreError>;
+
+    /// Revokes the key with this id, or else the one with this name; the key, if there was one that
+    /// was not revoked already.
+    ///
+    /// # Errors
+    /// When it cannot be stored.
+    fn key_revoke(&mut self, id_or_name: &str, now_ms: u64) -> Result<Option<KeyRow>, StoreError>;
+
+    /// A number that grows with every change, whoever made it. Cheap enough to ask every second.
+    ///
+    /// # Errors
+    /// When the registry cannot be read.
+    fn version(&self) -> Result<u64, StoreError>;
+}

@@ -1,0 +1,341 @@
+//! The crash-safety net of the call log: what was answered but is not stored yet.
+//!
+//! A frame is handed to the kernel in one write before its call is answered. That survives the death
+//! of the process (`kill -9`) without the price of a sync; against the death of the machine there is
+//! only the store, which syncs a few milliseconds later. Frames are bytes here; what they mean is the
+//! recorder's business.
+//!
+//! On disk: segments `spool-NNNNNNNNNNNNNNNN` of about 8 MB, each a row of frames `length: u32 LE`,
+//! `CRC-32 of the payload: u32 LE`, `payload`. A segment is unlinked when all of its frames are stored.
+
+use std::{
+    collections::VecDeque,
+    fs::{self, DirBuilder, File, OpenOptions, TryLockError},
+    io::{self, IoSlice, Read, Seek, Write},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use crate::{ErrorKind, StoreError};
+
+/// A segment is closed by the frame that reaches this length.
+const SEGMENT_BYTES: u64 = 8 << 20;
+/// The longest payload: above every request that the server takes in.
+const MAX_PAYLOAD: usize = 64 << 20;
+/// What all segments together may hold before frames are refused: many minutes of a store that is
+/// out of order, and a bound for the disk.
+const MAX_BYTES: u64 = 512 << 20;
+const HEADER: usize = 8;
+const LOCK: &str = "backstay.lock";
+const PREFIX: &str = "spool-";
+
+/// The segment that a frame went to; goes back to [`Spool::committed`] when the frame is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Segment(u64);
+
+/// The open spool of a directory, and the lock that makes this process its only server.
+#[derive(Debug)]
+pub struct Spool {
+    dir: PathBuf,
+    /// Held, not used: the lock lives as long as the file is open, and dies with the process.
+    _lock: File,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    next: u64,
+    /// The one that is written to.
+    open: Option<Open>,
+    /// All that are not unlinked, the open one included, oldest first.
+    segments: VecDeque<State>,
+}
+
+#[derive(Debug)]
+struct Open {
+    file: File,
+    number: u64,
+    /// The length of all whole frames; what is behind it is never left there.
+    good: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct State {
+    number: u64,
+    bytes: u64,
+    /// Frames that are not stored.
+    waiting: u64,
+}
+
+impl Spool {
+    /// Locks the directory (made if it is not there) and lists what an earlier process left behind.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Busy`] when another process has the directory: the message tells its pid.
+    pub fn open(dir: impl Into<PathBuf>) -> Result<(Self, Recovered), StoreError> {
+        let dir = dir.into();
+        let wrong = |error| StoreError::io(&dir, error);
+        DirBuilder::new().recursive(true).mode(0o700).create(&dir).map_err(wrong)?;
+        let lock = lock(&dir)?;
+        let mut numbers = Vec::new();
+        for entry in fs::read_dir(&dir).map_err(wrong)? {
+            let name = entry.map_err(wrong)?.file_name();
+            let number = name.to_str().and_then(|name| name.strip_prefix(PREFIX));
+            numbers.extend(number.and_then(|number| number.parse::<u64>().ok()));
+        }
+        numbers.sort_unstable();
+        let next = numbers.last().map_or(1, |last| last + 1);
+        let segments = numbers.into_iter().map(|number| path_of(&dir, number)).collect();
+        let inner = Inner { next, open: None, segments: VecDeque::new() };
+        Ok((Self { dir, _lock: lock, inner: Mutex::new(inner) }, Recovered { segments }))
+    }
+
+    /// Hands one frame to the kernel, in one write.
+    ///
+    /// # Errors
+    /// When the frame is not in the spool, whole: no space, too long, or the spool is at its bound.
+    /// The next append may succeed.
+    pub fn append(&self, payload: &[u8]) -> io::Result<Segment> {
+        let mut header = [0; HEADER];
+        let (length, crc) = header.split_at_mut(4);
+        let bytes = u32::try_from(payload.len())
+            .ok()
+            .filter(|_| payload.len() <= MAX_PAYLOAD)
+            .ok_or_else(|| io::Error::other("longer than a frame of the spool may be"))?;
+        length.copy_from_slice(&bytes.to_le_bytes());
+        crc.copy_from_slice(&crc32fast::hash(payload).to_le_bytes());
+        let frame = [IoSlice::new(&header), IoSlice::new(payload)];
+        let size = u64::from(bytes) + HEADER as u64;
+
+        let mut inner = self.lock_inner();
+        let total: u64 = inner.segments.iter().map(|segment| segment.bytes).sum();
+        if total + size > MAX_BYTES {
+            return Err(io::Error::new(
+                io::ErrorKind::StorageFull,
+                format!("the spool holds {total} bytes that wait to be stored, which is its bound"),
+            ));
+        }
+        let mut open = inner.writable(&self.dir)?;
+        if let Err(error) = write_frame(&mut open.file, &frame, size) {
+            // A half frame must not stay in front of whole ones. If it cannot be cut off the segment
+            // is left: its torn tail ends the replay of this segment only.
+            if open.file.set_len(open.good).is_ok() {
+                inner.open = Some(open);
+            }
+            return Err(error);
+        }
+        open.good += size;
+        let segment = Segment(open.number);
+        if let Some(last) = inner.segments.back_mut() {
+            last.bytes = open.good;
+            last.waiting += 1;
+        }
+        if open.good < SEGMENT_BYTES {
+            inner.open = Some(open);
+        }
+        Ok(segment)
+    }
+
+    /// Tells that `frames` frames of `segment` are stored. With its last one a closed segment is
+    /// unlinked, and the open one emptied: the texts of calls must not outlive their retention in
+    /// here, and what is cut off before the kernel writes it costs no disk at all.
+    ///
+    /// # Errors
+    /// When a segment stays; its frames will be replayed, which changes nothing.
+    pub fn committed(&self, segment: Segment, frames: u64) -> io::Result<()> {
+        let mut inner = self.lock_inner();
+        if let Some(state) = inner.segments.iter_mut().find(|state| state.number == segment.0) {
+            state.waiting = state.waiting.saturating_sub(frames);
+        }
+        inner.empty_stored()?;
+        inner.unlink_stored(&self.dir)
+    }
+
+    /// Ends a clean shutdown: unlinks every segment whose frames are all stored, the open one too.
+    ///
+    /// # Errors
+    /// When a segment could not be unlinked.
+    pub fn close(&self) -> io::Result<()> {
+        let mut inner = self.lock_inner();
+        inner.open = None;
+        inner.unlink_stored(&self.dir)
+    }
+
+    fn lock_inner(&self) -> MutexGuard<'_, Inner> {
+        // Nothing panics while it is held; and a spool that is given up would lose more than one
+        // whose last change is doubtful.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    /// Takes out the open segment, or begins one.
+    fn writable(&mut self, dir: &Path) -> io::Result<Open> {
+        if let Some(open) = self.open.take() {
+            return Ok(open);
+        }
+        let number = self.next;
+        let file = OpenOptions::new()
+            .append(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(path_of(dir, number))?;
+        self.next += 1;
+        self.segments.push_back(State { number, bytes: 0, waiting: 0 });
+        Ok(Open { file, number, good: 0 })
+    }
+
+    fn empty_stored(&mut self) -> io::Result<()> {
+        if let (Some(open), Some(state)) = (&mut self.open, self.segments.back_mut())
+            && state.number == open.number
+            && state.waiting == 0
+            && open.good > 0
+        {
+            open.file.set_len(0)?;
+            open.good = 0;
+            state.bytes = 0;
+        }
+        Ok(())
+    }
+
+    fn unlink_stored(&mut self, dir: &Path) -> io::Result<()> {
+        let open = self.open.as_ref().map(|open| open.number);
+        let mut result = Ok(());
+        self.segments.retain(|segment| {
+            if segment.waiting > 0 || open == Some(segment.number) {
+                return true;
+            }
+            match fs::remove_file(path_of(dir, segment.number)) {
+                Ok(()) => false,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => false,
+                Err(error) => {
+                    result = Err(error);
+                    true
+                }
+            }
+        });
+        result
+    }
+}
+
+fn path_of(dir: &Path, number: u64) -> PathBuf {
+    dir.join(format!("{PREFIX}{number:016}"))
+}
+
+fn lock(dir: &Path) -> Result<File, StoreError> {
+    let path = dir.join(LOCK);
+    let wrong = |error| StoreError::io(&path, error);
+    let mut file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(&path)
+        .map_err(wrong)?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            let mut pid = String::new();
+            (&mut file).take(20).read_to_string(&mut pid).map_err(wrong)?;
+            let pid = pid.trim();
+            return Err(StoreError::new(
+                ErrorKind::Busy,
+                format!(
+                    "{}: another server works on this directory (pid {}): stop it, or give this \
+                     one another `[store] path`",
+                    dir.display(),
+                    if pid.is_empty() { "unknown" } else { pid },
+                ),
+            ));
+        }
+        Err(TryLockError::Error(error)) => return Err(wrong(error)),
+    }
+    file.set_len(0).map_err(wrong)?;
+    file.rewind().map_err(wrong)?;
+    file.write_all(format!("{}\n", std::process::id()).as_bytes()).map_err(wrong)?;
+    Ok(file)
+}
+
+/// All of it in one system call, or an error: a file takes less than it is given only when it is at
+/// the end of its disk or quota.
+fn write_frame(file: &mut File, frame: &[IoSlice<'_>; 2], size: u64) -> io::Result<()> {
+    let written = loop {
+        match file.write_vectored(frame) {
+            Ok(written) => break written,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    };
+    if u64::try_from(written).is_ok_and(|written| written == size) {
+        return Ok(());
+    }
+    Err(io::Error::new(io::ErrorKind::StorageFull, "the disk took only a part of the frame"))
+}
+
+/// The segments of an earlier process, read one at a time, oldest first.
+#[derive(Debug)]
+pub struct Recovered {
+    segments: VecDeque<PathBuf>,
+}
+
+impl Recovered {
+    /// Whether there is nothing to replay.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.segments.is_empty()
+    }
+}
+
+impl Iterator for Recovered {
+    type Item = io::Result<RecoveredSegment>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let path = self.segments.pop_front()?;
+        Some(fs::read(&path).map(|bytes| RecoveredSegment { path, bytes, at: 0 }))
+    }
+}
+
+/// One segment of an earlier process: an iterator over the payloads of its whole frames.
+#[derive(Debug)]
+pub struct RecoveredSegment {
+    path: PathBuf,
+    bytes: Vec<u8>,
+    at: usize,
+}
+
+impl RecoveredSegment {
+    /// The payload of the next whole frame; `None` at the end, or where the tail is torn.
+    pub fn next_frame(&mut self) -> Option<&[u8]> {
+        let (header, rest) = self.bytes.get(self.at..)?.split_first_chunk::<HEADER>()?;
+        let (length, crc) = header.split_first_chunk::<4>()?;
+        let length = usize::try_from(u32::from_le_bytes(*length)).ok()?;
+        let payload = rest.get(..length)?;
+        if crc32fast::hash(payload).to_le_bytes() != *crc {
+            return None;
+        }
+        self.at += HEADER + length;
+        Some(payload)
+    }
+
+    /// Bytes behind the frames that were read so far: at the end of the iteration, the torn tail.
+    #[must_use]
+    pub fn unread(&self) -> usize {
+        self.bytes.len() - self.at
+    }
+
+    /// Its file.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Unlinks it, once its frames are stored.
+    ///
+    /// # Errors
+    /// When it cannot be unlinked.
+    pub fn remove(self) -> io::Result<()> {
+        fs::remove_file(self.path)
+    }
+}

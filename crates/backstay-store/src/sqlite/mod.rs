@@ -1,0 +1,92 @@
+//! The stores in SQLite files, all in one directory:
+//!
+//! | file | holds |
+//! |---|---|
+//! | `calls-YYYYMMDD.db` | calls that began on that day (UTC), their attempts and outcome reports |
+//! | `bodies-YYYYMMDD.db` | their requests and answers |
+//! | `control.db` | releases and API keys |
+//!
+//! A day is dropped by unlinking its files: deleting rows would take seconds for a million of them
+//! and free nothing. Bodies are apart because they are dropped earlier, and because large pages suit
+//! them and small ones the rest.
+
+mod control;
+mod day;
+mod file;
+mod reader;
+mod records;
+
+pub use control::SqliteRegistry;
+pub use reader::SqliteReader;
+pub use records::SqliteRecords;
+
+pub(crate) use control::key_conflict;
+pub(crate) use day::Day;
+
+/// The text codes of the closed enums, and back.
+mod code {
+    use backstay_core::record::AttemptKind;
+    use rusqlite::types::{FromSqlError, Type};
+    use serde::de::{
+        DeserializeOwned,
+        value::{Error, StrDeserializer},
+    };
+
+    pub(super) const fn attempt_kind(kind: AttemptKind) -> &'static str {
+        match kind {
+            AttemptKind::First => "first",
+            AttemptKind::Retry => "retry",
+            AttemptKind::Fallback => "fallback",
+            AttemptKind::Repair => "repair",
+        }
+    }
+
+    /// Reads column `index` as the enum value that serialises as its text.
+    pub(super) fn read<T: DeserializeOwned>(
+        row: &rusqlite::Row<'_>,
+        index: usize,
+    ) -> rusqlite::Result<T> {
+        let text = row.get_ref(index)?.as_str().map_err(|e| wrong(index, e))?;
+        parse(text).map_err(|error| wrong(index, FromSqlError::other(error)))
+    }
+
+    /// As [`read`], for a column that may be null.
+    pub(super) fn read_opt<T: DeserializeOwned>(
+        row: &rusqlite::Row<'_>,
+        index: usize,
+    ) -> rusqlite::Result<Option<T>> {
+        match row.get_ref(index)?.as_str_or_null().map_err(|e| wrong(index, e))? {
+            Some(text) => {
+                parse(text).map(Some).map_err(|error| wrong(index, FromSqlError::other(error)))
+            }
+            None => Ok(None),
+        }
+    }
+
+    fn parse<T: DeserializeOwned>(text: &str) -> Result<T, Error> {
+        T::deserialize(StrDeserializer::new(text))
+    }
+
+    fn wrong(index: usize, error: FromSqlError) -> rusqlite::Error {
+        rusqlite::Error::FromSqlConversionFailure(index, Type::Text, Box::new(error))
+    }
+}
+
+/// SQLite's integers are signed; everything kept here is far below 2^63.
+fn signed(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+/// Reads column `index` as a count; a negative one is an error of its reader.
+fn count(row: &rusqlite::Row<'_>, index: usize) -> rusqlite::Result<u64> {
+    let value: i64 = row.get(index)?;
+    u64::try_from(value).map_err(|_| rusqlite::Error::IntegralValueOutOfRange(index, value))
+}
+
+/// As [`count`], for a column that may be null.
+fn count_opt(row: &rusqlite::Row<'_>, index: usize) -> rusqlite::Result<Option<u64>> {
+    let value: Option<i64> = row.get(index)?;
+    value
+        .map(|v| u64::try_from(v).map_err(|_| rusqlite::Error::IntegralValueOutOfRange(index, v)))
+        .transpose()
+}

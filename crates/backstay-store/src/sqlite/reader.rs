@@ -1,0 +1,393 @@
+//! The readers' side of the call log. It opens the day files that a question needs and closes them
+//! again, so that it never holds on to a day that retention has dropped.
+
+use std::path::PathBuf;
+
+use backstay_core::{
+    failure::Violation,
+    record::{AttemptRecord, CallId, CallRecord, Degraded, Outcome, OutcomeReport, Usage},
+};
+use rusqlite::{
+    Connection, OptionalExtension, Row, ToSql, params, params_from_iter,
+    types::{FromSqlError, Type},
+};
+
+use super::{
+    code, count, count_opt,
+    day::{self, Day, Holds},
+    file,
+    records::{BODIES, CALLS, PLACE_BITS},
+    signed,
+};
+use crate::{
+    CallRow, Counts, Filter, Lookup, RecordReader, StoreError, StoredCall,
+    query::{IdRange, MAX_AMBIGUOUS},
+};
+
+/// To follow the log is to look at the newest days only: at midnight calls of two days are stored in
+/// turn, and a call lasts far less than a day.
+const FOLLOWED_DAYS: usize = 2;
+
+const ROW_COLUMNS: &str = "c.seq, c.id, c.call, c.release, c.variant, c.protocol, c.stream, c.unit,
+  c.outcome, c.degraded, c.message, c.latency_us, c.first_token_us, c.overhead_us, c.input_tokens,
+  c.output_tokens, c.cache_read_tokens, c.cache_write_tokens, c.reasoning_tokens, c.model, c.target,
+  c.attempts,
+  (SELECT r.ok FROM outcome_report r WHERE r.call_id = c.id ORDER BY r.seq DESC LIMIT 1),
+  c.upstream_id, c.violation_path, c.violation_rule, c.violation_reason";
+
+/// Reads the call log of a directory, whether or not a server runs on it.
+#[derive(Clone, Debug)]
+pub struct SqliteReader {
+    dir: PathBuf,
+}
+
+impl SqliteReader {
+    /// A reader of `dir`; a directory that does not exist is an empty log.
+    #[must_use]
+    pub fn open(dir: impl Into<PathBuf>) -> Self {
+        Self { dir: dir.into() }
+    }
+
+    fn days(&self) -> Result<Vec<Day>, StoreError> {
+        day::list(&self.dir, Holds::Calls).map_err(|error| StoreError::io(&self.dir, error))
+    }
+
+    /// The days that can hold calls of `filter`, newest first.
+    fn days_of(&self, filter: &Filter) -> Result<Vec<Day>, StoreError> {
+        let first = filter.since_ms.map(Day::of_millis);
+        let before = filter.before.map(CallId::unix_millis);
+        let last = filter.until_ms.into_iter().chain(before).min().map(Day::of_millis);
+        let mut days = self.days()?;
+        days.retain(|day| {
+            first.is_none_or(|first| *day >= first) && last.is_none_or(|last| *day <= last)
+        });
+        Ok(days)
+    }
+
+    /// Runs `read` on the calls of `day`; `None` if they are gone.
+    fn on_day<T>(
+        &self,
+        day: Day,
+        read: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+    ) -> Result<Option<T>, StoreError> {
+        let path = day.path(&self.dir, Holds::Calls);
+        let Some(connection) = file::open_reader(&path, &CALLS)? else { return Ok(None) };
+        read(&connection).map(Some).map_err(|error| StoreError::sqlite(&path, error))
+    }
+
+    fn in_range(&self, range: IdRange) -> Result<Lookup, StoreError> {
+        let (first, last) =
+            (range.first.0.as_bytes().as_slice(), range.last.0.as_bytes().as_slice());
+        let mut found = Vec::new();
+        for day in self.days()? {
+            if day < Day::of_millis(range.first.unix_millis())
+                || day > Day::of_millis(range.last.unix_millis())
+            {
+                continue;
+            }
+            let ids: Option<Vec<(Day, CallId)>> = self.on_day(day, |connection| {
+                connection
+                    .prepare("SELECT id FROM call WHERE id BETWEEN ?1 AND ?2 ORDER BY id LIMIT ?3")?
+                    .query_map(params![first, last, MAX_AMBIGUOUS], |row| Ok((day, id(row, 0)?)))?
+                    .collect()
+            })?;
+            found.extend(ids.unwrap_or_default());
+        }
+        match found.as_slice() {
+            [] => Ok(Lookup::Missing),
+            [(day, id)] => self.whole(*day, "c.id = ?1", &id.0.as_bytes().as_slice()),
+            _ => Ok(Lookup::Ambiguous(
+                found.into_iter().map(|(_, id)| id).take(usize::from(MAX_AMBIGUOUS)).collect(),
+            )),
+        }
+    }
+
+    /// The newest call of `day` that satisfies `condition` on `value`.
+    fn whole(&self, day: Day, condition: &str, value: &dyn ToSql) -> Result<Lookup, StoreError> {
+        let call = self.on_day(day, |connection| {
+            let sql = format!(
+                "SELECT {ROW_COLUMNS} FROM call c WHERE {condition} ORDER BY c.id DESC LIMIT 1"
+            );
+            let found = connection.query_row(&sql, [value], stored_call).optional()?;
+            found
+                .map(|mut call| {
+                    call.record.attempts = attempts(connection, call.seq)?;
+                    call.reports = reports(connection, call.record.id)?;
+                    Ok(call)
+                })
+                .transpose()
+        })?;
+        let Some(mut call) = call.flatten() else { return Ok(Lookup::Missing) };
+        let path = day.path(&self.dir, Holds::Bodies);
+        if let Some(connection) = file::open_reader(&path, &BODIES)? {
+            let bodies = connection
+                .query_row(
+                    "SELECT request, answer FROM body WHERE seq = ?1 AND id = ?2",
+                    params![signed(call.seq), call.record.id.0.as_bytes().as_slice()],
+                    |row| Ok((row.get(0)?, row.get(1)?)),
+                )
+                .optional()
+                .map_err(|error| StoreError::sqlite(&path, error))?;
+            (call.record.request, call.record.answer) = bodies.unwrap_or_default();
+        }
+        Ok(Lookup::Found(Box::new(call)))
+    }
+}
+
+impl RecordReader for SqliteReader {
+    fn calls(&self, filter: &Filter) -> Result<Vec<CallRow>, StoreError> {
+        let mut rows = Vec::new();
+        let mut days = self.days_of(filter)?;
+        if filter.after.is_some() {
+            days.truncate(FOLLOWED_DAYS);
+        }
+        for day in days {
+            let left =
+                if filter.after.is_some() { filter.rows() } else { filter.rows() - rows.len() };
+            if left == 0 {
+                break;
+            }
+            let (mut condition, mut values) = conditions(filter);
+            let order = match filter.after {
+                Some(after) => {
+                    condition.push_str(" AND c.seq > ?");
+                    values.push(Box::new(signed(after)));
+                    "c.seq"
+                }
+                None => "c.id DESC",
+            };
+            let sql = format!(
+                "SELECT {ROW_COLUMNS} FROM call c WHERE {condition} ORDER BY {order} LIMIT {left}"
+            );
+            let found: Option<Vec<CallRow>> = self.on_day(day, |connection| {
+                connection.prepare(&sql)?.query_map(params_from_iter(values), call_row)?.collect()
+            })?;
+            rows.extend(found.unwrap_or_default());
+        }
+        if filter.after.is_some() {
+            rows.sort_unstable_by_key(|row| row.seq);
+            rows.truncate(filter.rows());
+        }
+        Ok(rows)
+    }
+
+    fn call(&self, id: &str) -> Result<Lookup, StoreError> {
+        if let Some(range) = IdRange::of_prefix(id) {
+            let found = self.in_range(range)?;
+            if found != Lookup::Missing {
+                return Ok(found);
+            }
+        }
+        for day in self.days()? {
+            let found = self.whole(day, "c.upstream_id = ?1", &id)?;
+            if found != Lookup::Missing {
+                return Ok(found);
+            }
+        }
+        Ok(Lookup::Missing)
+    }
+
+    fn counts(&self, filter: &Filter) -> Result<Counts, StoreError> {
+        let mut counts = Counts::default();
+        for day in self.days_of(filter)? {
+            let (condition, values) = conditions(filter);
+            let sql = format!(
+                "SELECT c.outcome, c.degraded, count(*) FROM call c WHERE {condition} GROUP BY 1, 2"
+            );
+            let found: Option<Vec<(Outcome, Degraded, u64)>> = self.on_day(day, |connection| {
+                connection
+                    .prepare(&sql)?
+                    .query_map(params_from_iter(values), |row| {
+                        Ok((code::read(row, 0)?, code::read(row, 1)?, count(row, 2)?))
+                    })?
+                    .collect()
+            })?;
+            for (outcome, degraded, calls) in found.unwrap_or_default() {
+                counts.add(outcome, degraded, calls);
+            }
+        }
+        Ok(counts.sorted())
+    }
+}
+
+/// The filter as SQL, its `after` and `limit` aside, and the values of its parameters.
+fn conditions(filter: &Filter) -> (String, Vec<Box<dyn ToSql>>) {
+    let mut sql = String::from("1");
+    let mut values: Vec<Box<dyn ToSql>> = Vec::new();
+    let mut and = |condition: &str, value: Box<dyn ToSql>| {
+        sql.push_str(" AND ");
+        sql.push_str(condition);
+        values.push(value);
+    };
+    if let Some(call) = &filter.call {
+        and("c.call = ?", Box::new(call.clone()));
+    }
+    if let Some(release) = &filter.release {
+        and("c.release = ?", Box::new(release.clone()));
+    }
+    if let Some(target) = &filter.target {
+        and(
+            &format!(
+                "EXISTS (SELECT 1 FROM attempt a WHERE a.target = ? AND a.place BETWEEN
+                   c.seq << {PLACE_BITS} AND (c.seq << {PLACE_BITS}) + (1 << {PLACE_BITS}) - 1)"
+            ),
+            Box::new(target.clone()),
+        );
+    }
+    if let Some(since) = filter.since_ms {
+        and("c.id >= ?", Box::new(first_id(since)));
+    }
+    if let Some(until) = filter.until_ms {
+        and("c.id < ?", Box::new(first_id(until)));
+    }
+    if let Some(before) = filter.before {
+        and("c.id < ?", Box::new(before.0.as_bytes().to_vec()));
+    }
+    // The index of failures is used only where this very condition stands.
+    if filter.failures_only
+        || (!filter.outcomes.is_empty() && filter.outcomes.iter().all(|o| o.failure().is_some()))
+    {
+        sql.push_str(" AND c.failed = 1");
+    }
+    if filter.degraded_only {
+        sql.push_str(" AND c.degraded <> 'none'");
+    }
+    if !filter.outcomes.is_empty() {
+        let marks = vec!["?"; filter.outcomes.len()].join(", ");
+        sql.push_str(&format!(" AND c.outcome IN ({marks})"));
+        for outcome in &filter.outcomes {
+            values.push(Box::new(outcome.code()));
+        }
+    }
+    (sql, values)
+}
+
+/// The smallest id of a call that starts at `millis`.
+fn first_id(millis: u64) -> Vec<u8> {
+    let millis = u128::from(millis).min((1 << 48) - 1);
+    (millis << 80).to_be_bytes().to_vec()
+}
+
+fn id(row: &Row<'_>, index: usize) -> rusqlite::Result<CallId> {
+    let bytes: [u8; 16] = row.get(index)?;
+    Ok(CallId(uuid::Uuid::from_bytes(bytes)))
+}
+
+fn usage(row: &Row<'_>, index: usize) -> rusqlite::Result<Option<Usage>> {
+    let Some(input) = count_opt(row, index)? else { return Ok(None) };
+    Ok(Some(Usage {
+        input,
+        output: count(row, index + 1)?,
+        cache_read: count(row, index + 2)?,
+        cache_write: count(row, index + 3)?,
+        reasoning: count(row, index + 4)?,
+    }))
+}
+
+fn call_row(row: &Row<'_>) -> rusqlite::Result<CallRow> {
+    Ok(CallRow {
+        seq: count(row, 0)?,
+        id: id(row, 1)?,
+        call: row.get(2)?,
+        release: row.get(3)?,
+        variant: code::read(row, 4)?,
+        protocol: row.get(5)?,
+        stream: row.get(6)?,
+        unit: row.get(7)?,
+        outcome: code::read(row, 8)?,
+        degraded: code::read(row, 9)?,
+        message: row.get(10)?,
+        latency_us: count(row, 11)?,
+        first_token_us: count_opt(row, 12)?,
+        overhead_us: count(row, 13)?,
+        usage: usage(row, 14)?,
+        model: row.get(19)?,
+        target: row.get(20)?,
+        attempts: row.get(21)?,
+        consumer_ok: row.get(22)?,
+    })
+}
+
+/// The call without its attempts, bodies and reports.
+fn stored_call(row: &Row<'_>) -> rusqlite::Result<StoredCall> {
+    let summary = call_row(row)?;
+    let violation = match row.get(24)? {
+        Some(path) => Some(Violation { path, rule: row.get(25)?, reason: row.get(26)? }),
+        None => None,
+    };
+    Ok(StoredCall {
+        seq: summary.seq,
+        record: CallRecord {
+            id: summary.id,
+            call: summary.call,
+            release: summary.release,
+            variant: summary.variant,
+            protocol: summary.protocol,
+            stream: summary.stream,
+            unit: summary.unit,
+            outcome: summary.outcome,
+            degraded: summary.degraded,
+            message: summary.message,
+            violation,
+            latency_us: summary.latency_us,
+            first_token_us: summary.first_token_us,
+            overhead_us: summary.overhead_us,
+            usage: summary.usage,
+            model: summary.model,
+            upstream_id: row.get(23)?,
+            attempts: Vec::new(),
+            request: None,
+            answer: None,
+        },
+        reports: Vec::new(),
+    })
+}
+
+fn attempts(connection: &Connection, seq: u64) -> rusqlite::Result<Vec<AttemptRecord>> {
+    let first = signed(seq << PLACE_BITS);
+    connection
+        .prepare(
+            "SELECT target, kind, failure, message, started_us, took_us, first_token_us, status,
+               retry_after_ms
+             FROM attempt WHERE place BETWEEN ?1 AND ?2 ORDER BY place",
+        )?
+        .query_map([first, first + (1 << PLACE_BITS) - 1], |row| {
+            Ok(AttemptRecord {
+                target: row.get(0)?,
+                kind: code::read(row, 1)?,
+                failure: code::read_opt(row, 2)?,
+                message: row.get(3)?,
+                started_us: count(row, 4)?,
+                took_us: count(row, 5)?,
+                first_token_us: count_opt(row, 6)?,
+                status: row.get(7)?,
+                retry_after_ms: count_opt(row, 8)?,
+            })
+        })?
+        .collect()
+}
+
+fn reports(connection: &Connection, call_id: CallId) -> rusqlite::Result<Vec<OutcomeReport>> {
+    connection
+        .prepare(
+            "SELECT ok, score, reason, expected, reported_ms FROM outcome_report
+             WHERE call_id = ?1 ORDER BY seq",
+        )?
+        .query_map([call_id.0.as_bytes().as_slice()], |row| {
+            let expected: Option<String> = row.get(3)?;
+            let expected = expected.map(|text| serde_json::from_str(&text)).transpose();
+            let wrong = |e| {
+                let source = Box::new(FromSqlError::other(e));
+                rusqlite::Error::FromSqlConversionFailure(3, Type::Text, source)
+            };
+            Ok(OutcomeReport {
+                call_id,
+                ok: row.get(0)?,
+                score: row.get(1)?,
+                reason: row.get(2)?,
+                expected: expected.map_err(wrong)?,
+                reported_ms: count(row, 4)?,
+            })
+        })?
+        .collect()
+}

@@ -1,0 +1,395 @@
+//! The writer of the call log: one transaction a day file and batch, synced before it returns.
+
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use backstay_core::record::{CallRecord, OutcomeReport};
+use rusqlite::{CachedStatement, Connection, OptionalExtension, Transaction, params};
+
+use super::{
+    code,
+    day::{self, Day, Holds},
+    file::{self, Schema},
+    signed,
+};
+use crate::{Appended, Entry, RecordStore, Retained, Retention, StoreError};
+
+/// Today, and one more for what arrives late.
+const OPEN_DAYS: usize = 2;
+
+/// `attempt.place` is `call.seq << PLACE_BITS | number`: an attempt is appended at the end of its
+/// table, with no index to keep beside it.
+pub(super) const PLACE_BITS: u32 = 16;
+
+/// `call.seq` counts over all days: it is the cursor of those who follow the log. Only failures pay
+/// for the index of failures. The provider's id is not indexed: its values are random, so that every
+/// row would dirty a page of its own, for a look-up that is rare.
+pub(super) const CALLS: Schema = Schema {
+    page_size: 4096,
+    migrations: &["
+CREATE TABLE call (
+  seq INTEGER PRIMARY KEY,
+  id BLOB NOT NULL UNIQUE,
+  started_ms INTEGER NOT NULL,
+  call TEXT NOT NULL,
+  release TEXT,
+  variant TEXT NOT NULL,
+  protocol TEXT NOT NULL,
+  stream INTEGER NOT NULL,
+  unit TEXT,
+  outcome TEXT NOT NULL,
+  failed INTEGER NOT NULL,
+  degraded TEXT NOT NULL,
+  message TEXT,
+  violation_path TEXT,
+  violation_rule TEXT,
+  violation_reason TEXT,
+  latency_us INTEGER NOT NULL,
+  first_token_us INTEGER,
+  overhead_us INTEGER NOT NULL,
+  input_tokens INTEGER,
+  output_tokens INTEGER,
+  cache_read_tokens INTEGER,
+  cache_write_tokens INTEGER,
+  reasoning_tokens INTEGER,
+  model TEXT,
+  upstream_id TEXT,
+  target TEXT,
+  attempts INTEGER NOT NULL
+) STRICT;
+CREATE INDEX call_by_name ON call (call, id);
+CREATE INDEX call_failed ON call (id) WHERE failed = 1;
+CREATE TABLE attempt (
+  place INTEGER PRIMARY KEY,
+  target TEXT NOT NULL,
+  kind TEXT NOT NULL,
+  failure TEXT,
+  message TEXT,
+  started_us INTEGER NOT NULL,
+  took_us INTEGER NOT NULL,
+  first_token_us INTEGER,
+  status INTEGER,
+  retry_after_ms INTEGER
+) STRICT;
+CREATE TABLE outcome_report (
+  seq INTEGER PRIMARY KEY,
+  call_id BLOB NOT NULL,
+  ok INTEGER NOT NULL,
+  score REAL,
+  reason TEXT,
+  expected TEXT,
+  reported_ms INTEGER NOT NULL
+) STRICT;
+CREATE UNIQUE INDEX outcome_report_once ON outcome_report
+  (call_id, ok, ifnull(score, ''), ifnull(reason, 0), ifnull(expected, 0));
+"],
+};
+
+pub(super) const BODIES: Schema = Schema {
+    page_size: 16384,
+    migrations: &["
+CREATE TABLE body (
+  seq INTEGER PRIMARY KEY,
+  id BLOB NOT NULL,
+  request TEXT,
+  answer TEXT
+) STRICT;
+"],
+};
+
+const INSERT_CALL: &str = "
+INSERT INTO call (seq, id, started_ms, call, release, variant, protocol, stream, unit, outcome,
+  failed, degraded, message, violation_path, violation_rule, violation_reason, latency_us,
+  first_token_us, overhead_us, input_tokens, output_tokens, cache_read_tokens, cache_write_tokens,
+  reasoning_tokens, model, upstream_id, target, attempts)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20,
+  ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28)
+ON CONFLICT (id) DO NOTHING";
+
+const INSERT_ATTEMPT: &str = "
+INSERT INTO attempt (place, target, kind, failure, message, started_us, took_us, first_token_us,
+  status, retry_after_ms)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
+
+const INSERT_REPORT: &str = "
+INSERT INTO outcome_report (call_id, ok, score, reason, expected, reported_ms)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+ON CONFLICT DO NOTHING";
+
+/// A number may be taken by the body of another call if a damaged calls file was moved away.
+const INSERT_BODY: &str = "
+INSERT OR REPLACE INTO body (seq, id, request, answer) VALUES (?1, ?2, ?3, ?4)";
+
+/// The call log in day files; see the table in [`crate::sqlite`].
+#[derive(Debug)]
+pub struct SqliteRecords {
+    dir: PathBuf,
+    next_seq: u64,
+    /// Open for writing, the last used one first.
+    open: Vec<DayFiles>,
+}
+
+#[derive(Debug)]
+struct DayFiles {
+    day: Day,
+    calls: Connection,
+    bodies: Option<Connection>,
+}
+
+impl SqliteRecords {
+    /// Opens the call log in `dir`, which is made if it is not there. There must be one writer only:
+    /// the lock of a [`crate::Spool`] on the same directory sees to that.
+    ///
+    /// # Errors
+    /// When the directory cannot be made or read.
+    pub fn open(dir: impl Into<PathBuf>) -> Result<Self, StoreError> {
+        let dir = dir.into();
+        file::make_dir(&dir)?;
+        let mut last = 0;
+        for day in day::list(&dir, Holds::Calls).map_err(|error| StoreError::io(&dir, error))? {
+            // An old day that cannot be read must not keep the gateway from starting; whoever asks
+            // for it is told.
+            last = last.max(last_seq(&day.path(&dir, Holds::Calls)).unwrap_or(0));
+        }
+        Ok(Self { dir, next_seq: last + 1, open: Vec::new() })
+    }
+
+    fn append_day(&mut self, day: Day, entries: &[&Entry]) -> Result<Appended, StoreError> {
+        let calls = day.path(&self.dir, Holds::Calls);
+        if !entries.iter().any(|entry| matches!(entry, Entry::Call(_))) && !calls.exists() {
+            return Ok(Appended { expired: u64::try_from(entries.len()).unwrap_or(u64::MAX) });
+        }
+        let next_seq = self.next_seq;
+        // Put back only if all goes well: after an error the files are opened again, since they may
+        // have been mended or moved away by then.
+        let mut files = self.take_day(day)?;
+        let wrong = |error| StoreError::sqlite(&calls, error);
+        let transaction = files.calls.transaction().map_err(wrong)?;
+        let (next_seq, bodies) = insert_all(&transaction, entries, next_seq).map_err(wrong)?;
+        transaction.commit().map_err(wrong)?;
+        // Calls first: should the bodies fail, the repeated batch finds each call and its number.
+        files.append_bodies(&self.dir, &bodies)?;
+        self.next_seq = next_seq;
+        self.open.insert(0, files);
+        Ok(Appended::default())
+    }
+
+    fn take_day(&mut self, day: Day) -> Result<DayFiles, StoreError> {
+        if let Some(place) = self.open.iter().position(|files| files.day == day) {
+            return Ok(self.open.remove(place));
+        }
+        self.open.truncate(OPEN_DAYS - 1);
+        let calls = file::open_writer(&day.path(&self.dir, Holds::Calls), &CALLS)?;
+        Ok(DayFiles { day, calls, bodies: None })
+    }
+}
+
+impl DayFiles {
+    fn append_bodies(
+        &mut self,
+        dir: &Path,
+        bodies: &[(u64, &CallRecord)],
+    ) -> Result<(), StoreError> {
+        if bodies.is_empty() {
+            return Ok(());
+        }
+        let path = self.day.path(dir, Holds::Bodies);
+        let wrong = |error| StoreError::sqlite(&path, error);
+        let connection = match &mut self.bodies {
+            Some(connection) => connection,
+            none => none.insert(file::open_writer(&path, &BODIES)?),
+        };
+        let transaction = connection.transaction().map_err(wrong)?;
+        {
+            let mut insert = transaction.prepare_cached(INSERT_BODY).map_err(wrong)?;
+            for (seq, record) in bodies {
+                insert
+                    .execute(params![
+                        signed(*seq),
+                        record.id.0.as_bytes().as_slice(),
+                        record.request,
+                        record.answer
+                    ])
+                    .map_err(wrong)?;
+            }
+        }
+        transaction.commit().map_err(wrong)
+    }
+}
+
+impl RecordStore for SqliteRecords {
+    fn append(&mut self, batch: &[Entry]) -> Result<Appended, StoreError> {
+        let mut days: BTreeMap<Day, Vec<&Entry>> = BTreeMap::new();
+        for entry in batch {
+            let day = Day::of_millis(entry.call_id().unix_millis());
+            days.entry(day).or_default().push(entry);
+        }
+        let mut all = Appended::default();
+        for (day, entries) in days {
+            all.expired += self.append_day(day, &entries)?.expired;
+        }
+        Ok(all)
+    }
+
+    fn retain(&mut self, now_ms: u64, retention: &Retention) -> Result<Retained, StoreError> {
+        let old = |day: Day, keep: std::time::Duration| {
+            u128::from(day.end_ms()) + keep.as_millis() <= u128::from(now_ms)
+        };
+        let dir = self.dir.clone();
+        let listed = |holds| day::list(&dir, holds).map_err(|error| StoreError::io(&dir, error));
+        let mut retained = Retained::default();
+        for day in listed(Holds::Bodies)? {
+            if old(day, retention.bodies) || old(day, retention.metadata) {
+                self.open.retain(|files| files.day != day);
+                unlink(&day.path(&dir, Holds::Bodies))?;
+                retained.body_days += 1;
+            }
+        }
+        for day in listed(Holds::Calls)? {
+            if old(day, retention.metadata) {
+                self.open.retain(|files| files.day != day);
+                unlink(&day.path(&dir, Holds::Calls))?;
+                retained.call_days += 1;
+            }
+        }
+        Ok(retained)
+    }
+}
+
+/// The database goes last: as long as it is there, the next attempt finds the day again.
+fn unlink(path: &Path) -> Result<(), StoreError> {
+    for suffix in ["-wal", "-shm", ""] {
+        let mut name = path.as_os_str().to_owned();
+        name.push(suffix);
+        match fs::remove_file(&name) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(StoreError::io(path, error)),
+        }
+    }
+    Ok(())
+}
+
+fn last_seq(calls: &Path) -> Result<u64, StoreError> {
+    let Some(connection) = file::open_reader(calls, &CALLS)? else { return Ok(0) };
+    connection
+        .query_row("SELECT ifnull(max(seq), 0) FROM call", [], |row| super::count(row, 0))
+        .map_err(|error| StoreError::sqlite(calls, error))
+}
+
+/// Inserts calls, attempts and reports; the next free number, and the calls that have bodies.
+fn insert_all<'a>(
+    transaction: &Transaction<'_>,
+    entries: &[&'a Entry],
+    mut seq: u64,
+) -> rusqlite::Result<(u64, Vec<(u64, &'a CallRecord)>)> {
+    let mut insert_call = transaction.prepare_cached(INSERT_CALL)?;
+    let mut insert_attempt = transaction.prepare_cached(INSERT_ATTEMPT)?;
+    let mut insert_report = transaction.prepare_cached(INSERT_REPORT)?;
+    let mut bodies = Vec::new();
+    for entry in entries {
+        match entry {
+            Entry::Outcome(report) => write_report(&mut insert_report, report)?,
+            Entry::Call(record) => {
+                let own = if write_call(&mut insert_call, record, seq)? {
+                    write_attempts(&mut insert_attempt, record, seq)?;
+                    seq += 1;
+                    Some(seq - 1)
+                } else {
+                    seq_of(transaction, record)?
+                };
+                if let Some(own) = own
+                    && (record.request.is_some() || record.answer.is_some())
+                {
+                    bodies.push((own, record.as_ref()));
+                }
+            }
+        }
+    }
+    Ok((seq, bodies))
+}
+
+fn seq_of(transaction: &Transaction<'_>, record: &CallRecord) -> rusqlite::Result<Option<u64>> {
+    transaction
+        .prepare_cached("SELECT seq FROM call WHERE id = ?1")?
+        .query_row([record.id.0.as_bytes().as_slice()], |row| super::count(row, 0))
+        .optional()
+}
+
+/// Whether it was new.
+fn write_call(
+    insert: &mut CachedStatement<'_>,
+    record: &CallRecord,
+    seq: u64,
+) -> rusqlite::Result<bool> {
+    let usage = record.usage.as_ref();
+    let violation = record.violation.as_ref();
+    let inserted = insert.execute(params![
+        signed(seq),
+        record.id.0.as_bytes().as_slice(),
+        signed(record.id.unix_millis()),
+        record.call,
+        record.release,
+        record.variant.name(),
+        record.protocol,
+        record.stream,
+        record.unit,
+        record.outcome.code(),
+        record.outcome.failure().is_some(),
+        record.degraded.name(),
+        record.message,
+        violation.map(|v| &v.path),
+        violation.map(|v| &v.rule),
+        violation.map(|v| &v.reason),
+        signed(record.latency_us),
+        record.first_token_us.map(signed),
+        signed(record.overhead_us),
+        usage.map(|u| signed(u.input)),
+        usage.map(|u| signed(u.output)),
+        usage.map(|u| signed(u.cache_read)),
+        usage.map(|u| signed(u.cache_write)),
+        usage.map(|u| signed(u.reasoning)),
+        record.model,
+        record.upstream_id,
+        record.attempts.last().map(|attempt| &attempt.target),
+        i64::try_from(record.attempts.len()).unwrap_or(i64::MAX),
+    ])?;
+    Ok(inserted == 1)
+}
+
+fn write_attempts(
+    insert: &mut CachedStatement<'_>,
+    record: &CallRecord,
+    seq: u64,
+) -> rusqlite::Result<()> {
+    for (number, attempt) in (0..1u64 << PLACE_BITS).zip(&record.attempts) {
+        insert.execute(params![
+            signed(seq << PLACE_BITS | number),
+            attempt.target,
+            code::attempt_kind(attempt.kind),
+            attempt.failure.map(|class| class.code()),
+            attempt.message,
+            signed(attempt.started_us),
+            signed(attempt.took_us),
+            attempt.first_token_us.map(signed),
+            attempt.status,
+            attempt.retry_after_ms.map(signed),
+        ])?;
+    }
+    Ok(())
+}
+
+fn write_report(insert: &mut CachedStatement<'_>, report: &OutcomeReport) -> rusqlite::Result<()> {
+    insert.execute(params![
+        report.call_id.0.as_bytes().as_slice(),
+        report.ok,
+        report.score,
+        report.reason,
+        report.expected.as_ref().map(ToString::to_string),
+        signed(report.reported_ms),
+    ])?;
+    Ok(())
+}
