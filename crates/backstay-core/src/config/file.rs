@@ -129,10 +129,10 @@ pub struct ProviderFile {
     pub models: BTreeMap<String, ModelFile>,
     /// `sim` only: where its random numbers start, so that runs can be repeated.
     pub seed: Option<u64>,
-    /// `sim` only: how long an answer takes to begin.
+    /// `sim` only: how long an answer takes to begin. Left out, it begins at once.
     pub latency: Option<LatencyFile>,
-    /// `sim` only: how fast an answer comes.
-    #[schemars(range(min = 1, max = 1_000_000))]
+    /// `sim` only: how fast an answer comes. Left out, it comes at once.
+    #[schemars(range(min = 0.01, max = 1_000_000))]
     pub tokens_per_second: Option<f64>,
     /// `sim` only: failures that happen at random.
     pub faults: Vec<FaultFile>,
@@ -179,13 +179,13 @@ pub struct ModelFile {
 pub struct LatencyFile {
     /// Half of the answers are faster.
     pub p50: Time,
-    /// One in a hundred is slower.
-    pub p99: Time,
+    /// One in a hundred is slower. Left out, all take `p50`.
+    pub p99: Option<Time>,
 }
 
 impl Default for LatencyFile {
     fn default() -> Self {
-        Self { p50: Time(Duration::from_millis(40)), p99: Time(Duration::from_millis(200)) }
+        Self { p50: seconds(0), p99: None }
     }
 }
 
@@ -206,9 +206,9 @@ pub struct FaultFile {
 pub struct ScheduledFile {
     /// When it begins, after the start of the server.
     pub after: Time,
-    /// How long it lasts.
-    #[serde(rename = "for")]
-    pub lasts: Time,
+    /// How long it lasts. Left out, it lasts to the end.
+    #[serde(default, rename = "for")]
+    pub lasts: Option<Time>,
     /// The failure, in the words of the simulated provider.
     #[schemars(regex(pattern = "^[a-z0-9_-]+$"))]
     pub fault: String,

@@ -160,8 +160,8 @@ pub struct SimFault {
 pub struct SimScheduled {
     /// When it begins.
     pub after: Duration,
-    /// How long it lasts.
-    pub lasts: Duration,
+    /// How long it lasts; `None`: to the end.
+    pub lasts: Option<Duration>,
     /// The failure, in the words of the simulated provider.
     pub fault: String,
 }
@@ -384,7 +384,8 @@ fn check_settings(
 fn check_sim(name: &str, file: ProviderFile, rules: &mut Rules<'_>) -> SimConfig {
     let at = |rest: &[&'static str]| [&["providers", name][..], rest].concat();
     let latency = file.latency.unwrap_or_default();
-    if latency.p50 > latency.p99 {
+    let p99 = latency.p99.unwrap_or(latency.p50);
+    if latency.p50 > p99 {
         let remedy = "make p99 at least as long as p50";
         rules.say(&at(&["latency"]), "half of the answers cannot be slower than 99 %", remedy);
     }
@@ -396,13 +397,13 @@ fn check_sim(name: &str, file: ProviderFile, rules: &mut Rules<'_>) -> SimConfig
     let faults = file.faults.into_iter().map(|f| SimFault { fault: f.fault, rate: f.rate.0 });
     let schedule = file.schedule.into_iter().map(|s| SimScheduled {
         after: s.after.0,
-        lasts: s.lasts.0,
+        lasts: s.lasts.map(|time| time.0),
         fault: s.fault,
     });
     SimConfig {
         seed: file.seed.unwrap_or_default(),
         latency_p50: latency.p50.0,
-        latency_p99: latency.p99.0,
+        latency_p99: p99.0,
         tokens_per_second: file.tokens_per_second,
         faults: faults.collect(),
         schedule: schedule.collect(),
