@@ -1,1 +1,5 @@
-//! To be written.
+//! The control plane: everything that decides what the data plane runs. It touches calls only by
+//! publishing plans.
+
+pub mod project;
+pub mod watch;

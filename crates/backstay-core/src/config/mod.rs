@@ -1,0 +1,121 @@
+//! Project files: text in, a checked [`Project`] or every mistake out. No file is read here.
+//!
+//! What is typed ([`file`]) and what is run on ([`project`], [`CallSpec`](crate::release::CallSpec)) are two families of types
+//! with one bridge, [`check`]. All mistakes of all files are found at once: first the shape of each
+//! file against its generated JSON Schema, then the rules that need more than one key.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+pub mod file;
+pub mod mistake;
+pub mod place;
+pub mod project;
+pub mod reference;
+pub mod schema;
+pub mod units;
+
+mod call;
+mod content;
+mod rules;
+mod shape;
+
+pub use mistake::Mistake;
+pub use place::SourceFile;
+pub use project::{
+    HttpConfig, LogConfig, Project, ProviderConfig, Reach, ServerConfig, Setting, SimConfig,
+    SimFault, SimScheduled, StoreConfig, WireKind, secret_mistakes,
+};
+pub use units::SecretRef;
+
+use place::Toml;
+
+/// The text of every file of a project.
+#[derive(Clone, Debug, Default)]
+pub struct Sources {
+    /// `backstay.toml`, if there is one.
+    pub backstay_toml: Option<SourceFile>,
+    /// One for each directory in `calls/`.
+    pub calls: Vec<CallSources>,
+}
+
+/// The files of one call.
+#[derive(Clone, Debug, Default)]
+pub struct CallSources {
+    /// The name of its directory.
+    pub name: String,
+    /// The text of its files, by path within its directory; see [`files_of_call`].
+    pub files: BTreeMap<String, String>,
+    /// Names of further files in its directory, which were not read.
+    pub others: Vec<String>,
+}
+
+/// Files that a call may have, whether it says so or not.
+pub const CALL_FILES: [&str; 6] =
+    ["call.toml", "system.j2", "user.j2", "input.schema.json", "output.schema.json", "static.json"];
+
+/// The files of a call that [`check`] wants to see: [`CALL_FILES`] and what it includes. A file that
+/// cannot be parsed names none; `check` says why.
+#[must_use]
+pub fn files_of_call(backstay_toml: Option<&str>, call_toml: &str) -> BTreeSet<String> {
+    let includes = |text: &str, pointer: &str| -> Option<Vec<String>> {
+        let value: Value = toml::from_str(text).ok()?;
+        let list = value.pointer(pointer)?.as_array()?.iter();
+        Some(list.filter_map(|name| name.as_str().map(str::to_owned)).collect())
+    };
+    let included = includes(call_toml, "/include")
+        .or_else(|| includes(backstay_toml?, "/defaults/include"))
+        .unwrap_or_default();
+    let safe = included.into_iter().filter(|path| content::stays_inside(path));
+    CALL_FILES.into_iter().map(str::to_owned).chain(safe).collect()
+}
+
+/// Checks a whole project.
+///
+/// # Errors
+/// Every mistake of every file, in the order of files and lines.
+pub fn check(sources: &Sources) -> Result<Project, Vec<Mistake>> {
+    let empty = SourceFile { path: "backstay.toml".to_owned(), text: String::new() };
+    let root = sources.backstay_toml.as_ref().unwrap_or(&empty);
+    let mut mistakes = Vec::new();
+    let toml = Toml::parse(root).map_err(|found| mistakes.extend(found)).ok();
+    let typed = toml.as_ref().and_then(|toml| {
+        let found = shape::PROJECT.check(toml);
+        let typed = found.is_empty().then(|| read(&toml.value, toml)).transpose();
+        mistakes.extend(found);
+        typed.map_err(|found| mistakes.push(found)).ok().flatten()
+    });
+    let mut project = toml.as_ref().zip(typed).and_then(|(toml, typed)| {
+        project::check(typed, toml).map_err(|found| mistakes.extend(found)).ok()
+    });
+    let around = call::Around::new(toml.as_ref(), &mistakes);
+    for sources in &sources.calls {
+        match call::check(sources, &around) {
+            Ok(spec) => {
+                if let Some(project) = &mut project {
+                    project.calls.insert(spec.call.clone(), spec);
+                }
+            }
+            Err(found) => mistakes.extend(found),
+        }
+    }
+    mistakes.sort();
+    mistakes.dedup();
+    match project {
+        Some(project) if mistakes.is_empty() => Ok(project),
+        Some(_) | None => Err(mistakes),
+    }
+}
+
+/// Reads a value whose shape was found right.
+fn read<T: DeserializeOwned>(value: &Value, toml: &Toml<'_>) -> Result<T, Mistake> {
+    T::deserialize(value).map_err(|error| {
+        let remedy = "see the reference of the project files".to_owned();
+        toml.mistake(&[], (format!("this cannot be read: {error}"), remedy))
+    })
+}
+
+#[cfg(test)]
+mod tests;
