@@ -2,8 +2,9 @@
 //
 //   node server.mjs --model PATH.gguf [--port N] [--parallel N]
 //
-// For tests and development only: one model, text messages, no tools. With port 0 the system chooses
-// one; `listening on http://ADDR` on stderr says which.
+// For tests and development only: one model, text messages, no tools. A `model` that ends with
+// `-unguided` ignores `response_format`, as many servers do: its answers drift. With port 0 the system
+// chooses one; `listening on http://ADDR` on stderr says which.
 
 import {randomUUID} from "node:crypto";
 import http from "node:http";
@@ -11,6 +12,7 @@ import {parseArgs} from "node:util";
 import {getLlama, LlamaChatSession} from "node-llama-cpp";
 
 const MODEL = "smollm2-135m";
+const UNGUIDED = "-unguided";
 const CONTEXT = 2048;
 const BODY_LIMIT = 1 << 20;
 
@@ -141,7 +143,8 @@ async function complete(request, response) {
     const body = await readJson(request);
     const maxTokens = body.max_completion_tokens ?? body.max_tokens ?? 256;
     const {system, history, prompt} = conversation(body, maxTokens);
-    const grammar = await grammarFor(body.response_format);
+    const guided = !String(body.model ?? MODEL).endsWith(UNGUIDED);
+    const grammar = guided ? await grammarFor(body.response_format) : undefined;
     const gone = new AbortController();
     response.on("close", () => gone.abort());
     const base = {id: `chatcmpl-${randomUUID()}`, created: Math.floor(Date.now() / 1000), model: MODEL};
@@ -183,7 +186,8 @@ async function complete(request, response) {
 
 async function handle(request, response) {
     if (request.method === "GET" && request.url === "/v1/models") {
-        sendJson(response, 200, {object: "list", data: [{id: MODEL, object: "model", owned_by: "local"}]});
+        const data = [MODEL, MODEL + UNGUIDED].map((id) => ({id, object: "model", owned_by: "local"}));
+        sendJson(response, 200, {object: "list", data});
     } else if (request.method === "POST" && request.url === "/v1/chat/completions") {
         await complete(request, response);
     } else {
