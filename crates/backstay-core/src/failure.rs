@@ -359,6 +359,24 @@ pub struct Violation {
     pub reason: String,
 }
 
+/// Why a request was turned away before it became a call; the detail of a `bad_request`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Refusal {
+    /// Something in it is wrong.
+    #[default]
+    Invalid,
+    /// It carries no valid key.
+    Unauthenticated,
+    /// It comes from where it must not.
+    Forbidden,
+    /// What it names does not exist.
+    NotFound,
+    /// Its path does not answer to its method.
+    Method,
+    /// It is too large.
+    TooLarge,
+}
+
 /// One failure: its class, and what a person needs in order to understand it.
 ///
 /// The message is Backstay's own sentence. The text of a provider's error never gets into it, since
@@ -377,6 +395,8 @@ pub struct Failure {
     pub violation: Option<Violation>,
     /// The field of the client's request that is wrong, for `bad_request`.
     pub param: Option<String>,
+    /// Why the request was turned away, for `bad_request`.
+    pub refusal: Refusal,
 }
 
 impl Failure {
@@ -389,12 +409,20 @@ impl Failure {
             status: None,
             violation: None,
             param: None,
+            refusal: Refusal::Invalid,
         }
     }
 
     /// A request that the client has to mend: which field is wrong, and why.
     pub fn bad_request(param: impl Into<String>, message: impl Into<String>) -> Self {
         Self { param: Some(param.into()), ..Self::new(FailureClass::BadRequest, message) }
+    }
+
+    /// The same failure, with why the request was turned away.
+    #[must_use]
+    pub fn because(mut self, refusal: Refusal) -> Self {
+        self.refusal = refusal;
+        self
     }
 
     /// The same failure, with the provider's status.

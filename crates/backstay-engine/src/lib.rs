@@ -1,1 +1,184 @@
-//! To be written.
+//! The data plane: answers calls. Start with [`call`](../src/backstay_engine/call.rs.html), which tells
+//! the whole path top to bottom.
+//!
+//! The engine never waits for a store and never knows the control plane: plans are published to it as
+//! one snapshot, and records are handed over without looking back.
+
+pub mod answer;
+mod attempt;
+mod cache;
+mod call;
+pub mod clock;
+mod degrade;
+mod frames;
+pub mod plan;
+pub mod request;
+mod stream;
+pub mod targets;
+mod validate;
+
+use std::sync::{Arc, Mutex};
+
+use arc_swap::ArcSwap;
+use backstay_core::{
+    failure::{Failure, FailureClass},
+    output::Schema,
+    record::{CallId, CallRecord, OutcomeReport},
+};
+use backstay_store::recorder::Recorder;
+use quick_cache::sync::Cache;
+use tokio::sync::oneshot;
+use tokio_util::task::TaskTracker;
+
+use crate::{
+    answer::Answer,
+    cache::{CacheKey, StaleCache},
+    clock::{Clock, Entropy},
+    plan::Plans,
+    request::Request,
+    targets::{Targets, lock},
+};
+
+/// Schemas of clients that are kept compiled.
+const MOST_SCHEMAS: usize = 256;
+
+/// Where records go.
+#[derive(Debug)]
+pub enum Sink {
+    /// Into the call log.
+    Log(Recorder),
+    /// Into memory, for tests.
+    Memory(Mutex<Vec<CallRecord>>),
+    /// Nowhere.
+    Off,
+}
+
+/// Answers calls, from the plans that were published last.
+#[derive(Debug)]
+pub struct Engine {
+    plans: ArcSwap<Plans>,
+    targets: Arc<Targets>,
+    cache: StaleCache,
+    schemas: Cache<CacheKey, Arc<Schema>>,
+    sink: Sink,
+    clock: Clock,
+    entropy: Entropy,
+    tasks: TaskTracker,
+}
+
+impl Engine {
+    /// An engine that has nothing to call yet.
+    #[must_use]
+    pub fn new(sink: Sink, clock: Clock, entropy: Entropy) -> Self {
+        let targets = Arc::new(Targets::default());
+        let nothing = Plans::new(Default::default(), Default::default(), Arc::clone(&targets));
+        Self {
+            plans: ArcSwap::from_pointee(nothing),
+            targets,
+            cache: StaleCache::new(),
+            schemas: Cache::new(MOST_SCHEMAS),
+            sink,
+            clock,
+            entropy,
+            tasks: TaskTracker::new(),
+        }
+    }
+
+    /// The plans in force.
+    #[must_use]
+    pub fn plans(&self) -> Arc<Plans> {
+        self.plans.load_full()
+    }
+
+    /// Puts new plans in force. Calls under way keep the release they started with.
+    pub fn publish(&self, plans: Plans) {
+        self.plans.store(Arc::new(plans));
+    }
+
+    /// The state of targets, which outlives plans.
+    #[must_use]
+    pub fn targets(&self) -> &Arc<Targets> {
+        &self.targets
+    }
+
+    /// The clock.
+    #[must_use]
+    pub fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// Where records go.
+    #[must_use]
+    pub fn sink(&self) -> &Sink {
+        &self.sink
+    }
+
+    pub(crate) fn entropy(&self) -> &Entropy {
+        &self.entropy
+    }
+
+    pub(crate) fn cache(&self) -> &StaleCache {
+        &self.cache
+    }
+
+    pub(crate) fn schemas(&self) -> &Cache<CacheKey, Arc<Schema>> {
+        &self.schemas
+    }
+
+    /// A fresh identity for a call that starts now.
+    #[must_use]
+    pub fn new_id(&self) -> CallId {
+        self.entropy.call_id(self.clock.since_epoch())
+    }
+
+    /// Answers a request. The call runs on a task of its own: dropping this future tells it that the
+    /// client is gone, and it ends by itself and is recorded.
+    pub async fn call(self: &Arc<Self>, request: Request) -> Answer {
+        let (to, answer) = oneshot::channel();
+        let engine = Arc::clone(self);
+        let id = request.id;
+        let spare = Request { body: Arc::default(), ..request.clone() };
+        self.tasks.spawn(async move { call::run(&engine, request, to).await });
+        match answer.await {
+            Ok(answer) => answer,
+            Err(_) => {
+                // The task panicked: a defect of Backstay, which must neither hang nor vanish.
+                tracing::error!(call_id = %id, "a call ended in a panic");
+                let failure = Failure::new(
+                    FailureClass::UpstreamError,
+                    "a defect in Backstay ended this call; the server's log has the details",
+                );
+                self.refuse(&spare, None, &failure)
+            }
+        }
+    }
+
+    /// Takes in a consumer's verdict.
+    pub fn report(&self, report: OutcomeReport) {
+        match &self.sink {
+            Sink::Log(recorder) => recorder.report(report),
+            Sink::Memory(_) | Sink::Off => {}
+        }
+    }
+
+    /// How many calls are under way.
+    #[must_use]
+    pub fn under_way(&self) -> usize {
+        self.tasks.len()
+    }
+
+    /// Waits until every call under way has ended.
+    pub async fn drain(&self) {
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+
+    /// Hands a record over; it is only made if someone wants it.
+    pub(crate) fn keep(&self, record: impl FnOnce() -> CallRecord) {
+        match &self.sink {
+            Sink::Log(recorder) => recorder.record(record()),
+            Sink::Memory(kept) => lock(kept).push(record()),
+            Sink::Off => {}
+        }
+    }
+}

@@ -100,6 +100,13 @@ impl Accumulator {
         self.ended
     }
 
+    /// Whether each answer that was begun has said why it stopped.
+    #[must_use]
+    pub fn finished(&self) -> bool {
+        let mut choices = self.choices.values().peekable();
+        choices.peek().is_some() && choices.all(|partial| partial.choice.finish.is_some())
+    }
+
     /// Whether anything came that a client would see.
     #[must_use]
     pub const fn has_content(&self) -> bool {

@@ -81,6 +81,15 @@ impl Protocol {
         }
     }
 
+    /// The event that ends a stream whose provider left it out.
+    #[must_use]
+    pub const fn terminal_event(self) -> &'static [u8] {
+        match self {
+            Self::OpenAi => b"data: [DONE]\n\n",
+            Self::Anthropic => b"event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n",
+        }
+    }
+
     /// A writer for a client's stream.
     #[must_use]
     pub fn stream_writer(self, opening: StreamOpening) -> Box<dyn StreamWriter> {
@@ -175,6 +184,32 @@ pub struct Prompt {
     pub schema: Option<std::sync::Arc<AnswerSchema>>,
     /// Whether the provider shall stream.
     pub stream: bool,
+}
+
+impl Prompt {
+    /// Every text that the provider will count: each string of the client's messages, and the turns
+    /// around them.
+    #[must_use]
+    pub fn texts(&self) -> Vec<&str> {
+        let turns = self.before.iter().chain(&self.after).map(|turn| turn.text.as_str());
+        let mut texts: Vec<_> = turns.collect();
+        for key in ["system", "messages"] {
+            if let Some(value) = self.body.get(key) {
+                strings(value, &mut texts);
+            }
+        }
+        texts
+    }
+}
+
+/// Collects the strings of a document whose depth its parser has bounded.
+fn strings<'a>(value: &'a Value, texts: &mut Vec<&'a str>) {
+    match value {
+        Value::String(text) => texts.push(text),
+        Value::Array(items) => items.iter().for_each(|item| strings(item, texts)),
+        Value::Object(fields) => fields.values().for_each(|field| strings(field, texts)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
 }
 
 /// A request in a wire format, relative to a provider's base URL.

@@ -1,1 +1,13 @@
-//! To be written.
+//! Backstay over HTTP: the gateway's data plane, authentication, health, and the wiring of all parts.
+//!
+//! Start with [`serve`], which builds everything and runs it. This crate is the only place that knows
+//! HTTP status codes.
+
+pub mod auth;
+mod gateway;
+mod health;
+pub mod serve;
+mod state;
+mod status;
+
+pub use status::status_of;

@@ -12,13 +12,18 @@
 use std::{
     collections::BTreeMap,
     future::pending,
+    io::Write as _,
     sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, SystemTime},
 };
 
 use backstay_core::failure::{Cut, Failure, FailureClass};
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, header::CONTENT_LENGTH};
+use flate2::write::GzDecoder;
+use http::{
+    HeaderMap, HeaderValue,
+    header::{CONTENT_ENCODING, CONTENT_LENGTH},
+};
 use tokio::time::{Instant, sleep};
 
 use crate::wire::{Protocol, WireRequest};
@@ -35,8 +40,9 @@ pub mod request;
 pub mod script;
 pub mod serve;
 
-pub use config::SimConfig;
+pub use config::{FaultRate, Latency, Schedule, SimConfig};
 pub use fault::Fault;
+pub use serve::serve;
 
 use fault::Drop;
 use request::SimRequest;
@@ -135,6 +141,11 @@ impl Sim {
         if let Some(length) = script.length {
             script.headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
         }
+        if script.headers.remove(CONTENT_ENCODING).is_some() {
+            script.headers.remove(CONTENT_LENGTH);
+            script.length = None;
+            script.pieces.iter_mut().fold(GzDecoder::new(Vec::new()), unpack);
+        }
         let body = SimBody {
             pieces: script.pieces.into_iter(),
             current: None,
@@ -193,6 +204,15 @@ fn dropped(drop: Drop) -> Failure {
         Drop::Tls => "the TLS handshake with the simulated provider failed",
     };
     Failure::new(FailureClass::Connection, message)
+}
+
+/// Takes a piece out of its gzip member: in process there is no transport that would.
+fn unpack(mut decoder: GzDecoder<Vec<u8>>, piece: &mut Piece) -> GzDecoder<Vec<u8>> {
+    // The script packed it a moment ago, into memory; neither can fail.
+    if decoder.write_all(&piece.bytes).and_then(|()| decoder.flush()).is_ok() {
+        piece.bytes = std::mem::take(decoder.get_mut()).into();
+    }
+    decoder
 }
 
 /// The reply of the simulated provider in process: its head, and a body that is still to come.

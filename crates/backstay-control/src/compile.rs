@@ -1,0 +1,259 @@
+//! From a checked project to plans: providers are built, secrets resolved, releases numbered.
+//!
+//! This is the only way in which the control plane touches calls: it publishes a snapshot. A provider
+//! whose configuration did not change keeps its connections, and a simulated one its counters.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use backstay_core::{
+    config::{HttpConfig, Project, ProviderConfig, Reach, SecretRef, Setting, SimConfig, WireKind},
+    release::CallSpec,
+};
+use backstay_engine::{
+    plan::{CallPlan, Plans, ProviderPlan, ReleasePlan},
+    targets::{Limit, Targets},
+};
+use backstay_providers::{
+    provider::{Provider, Upstream},
+    sim::{Fault, FaultRate, Latency, Schedule, Sim, SimConfig as SimSettings},
+    transport::{Endpoint, Http2, Transport, TransportOptions},
+    wire::{Protocol, wire},
+};
+use backstay_store::{RegistryStore, StoreError};
+
+/// How many older releases of a call can be named.
+const NAMED_RELEASES: u32 = 20;
+
+/// Why plans could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum CompileError {
+    /// The registry of releases did not answer.
+    #[error("the registry of releases: {0}")]
+    Registry(#[from] StoreError),
+    /// A provider cannot be built.
+    #[error("provider `{name}`: {why}")]
+    Provider {
+        /// Its name.
+        name: String,
+        /// What is wrong and how to mend it.
+        why: String,
+    },
+    /// A call cannot be compiled.
+    #[error("call `{name}`: {why}")]
+    Call {
+        /// Its name.
+        name: String,
+        /// What is wrong and how to mend it.
+        why: String,
+    },
+}
+
+/// Makes plans from projects; remembers the providers that it built.
+#[derive(Debug)]
+pub struct Compiler {
+    root: PathBuf,
+    targets: Arc<Targets>,
+    built: HashMap<String, (ProviderConfig, Arc<Provider>)>,
+}
+
+impl Compiler {
+    /// A compiler for the project in `root`.
+    #[must_use]
+    pub fn new(root: &Path, targets: Arc<Targets>) -> Self {
+        Self { root: root.to_owned(), targets, built: HashMap::new() }
+    }
+
+    /// Compiles `project`. New contents become new releases in the registry.
+    ///
+    /// A secret that is not there does not stop the others: its provider answers `upstream_auth`, and
+    /// the second value says so.
+    ///
+    /// # Errors
+    /// When the registry fails, or a part of the project cannot be built.
+    pub fn compile(
+        &mut self,
+        project: &Project,
+        registry: &mut dyn RegistryStore,
+        now_ms: u64,
+    ) -> Result<(Plans, Vec<String>), CompileError> {
+        let mut warnings = Vec::new();
+        let mut providers = HashMap::new();
+        for (name, config) in &project.providers {
+            let plan = ProviderPlan {
+                provider: self.provider(name, config, &mut warnings)?,
+                limit: Limit {
+                    concurrency: to_usize(config.max_concurrency),
+                    queue: to_usize(config.max_queue),
+                },
+                windows: config
+                    .contexts
+                    .iter()
+                    .map(|(model, tokens)| (model.clone(), u32::try_from(*tokens).unwrap_or(u32::MAX)))
+                    .collect(),
+            };
+            providers.insert(name.clone(), Arc::new(plan));
+        }
+        self.built.retain(|name, _| project.providers.contains_key(name));
+        let mut calls = BTreeMap::new();
+        for (name, spec) in &project.calls {
+            calls.insert(name.clone(), self.call(spec, &providers, registry, now_ms)?);
+        }
+        Ok((Plans::new(calls, providers, Arc::clone(&self.targets)), warnings))
+    }
+
+    fn provider(
+        &mut self,
+        name: &str,
+        config: &ProviderConfig,
+        warnings: &mut Vec<String>,
+    ) -> Result<Arc<Provider>, CompileError> {
+        let secrets = match &config.reach {
+            Reach::Http(_) => None,
+            Reach::Sim(_) => self.built.get(name),
+        };
+        // A simulated provider is only its configuration; a real one may have a new secret by now.
+        if let Some((_, provider)) = secrets.filter(|(known, _)| known.reach == config.reach) {
+            return Ok(Arc::clone(provider));
+        }
+        let failed = |why: String| CompileError::Provider { name: name.to_owned(), why };
+        let (protocol, upstream) = match &config.reach {
+            Reach::Http(http) => {
+                let (endpoint, missing) = self.endpoint(http).map_err(failed)?;
+                warnings.extend(missing.iter().map(|why| format!("provider `{name}`: {why}")));
+                self.http(name, http, endpoint)
+            }
+            Reach::Sim(sim) => {
+                (Protocol::OpenAi, Upstream::Sim(Sim::new(sim_settings(sim).map_err(failed)?)))
+            }
+        };
+        let provider =
+            Arc::new(Provider { name: name.to_owned(), wire: wire(protocol), upstream });
+        self.built.insert(name.to_owned(), (config.clone(), Arc::clone(&provider)));
+        Ok(provider)
+    }
+
+    fn http(&self, _name: &str, http: &HttpConfig, endpoint: Endpoint) -> (Protocol, Upstream) {
+        let options = TransportOptions {
+            http2: if http.http2 { Http2::Auto } else { Http2::Never },
+            allow_private_network: http.allow_private_network,
+            ca_file: http.ca_file.as_ref().map(|path| self.root.join(path)),
+            ..TransportOptions::default()
+        };
+        let protocol = match http.wire {
+            WireKind::OpenAi => Protocol::OpenAi,
+            WireKind::Anthropic => Protocol::Anthropic,
+        };
+        (protocol, Upstream::Http(Transport::new(endpoint, options)))
+    }
+
+    /// The address with everything that each request carries, and the secrets that are not there.
+    fn endpoint(&self, http: &HttpConfig) -> Result<(Endpoint, Vec<String>), String> {
+        let mut missing = Vec::new();
+        let mut endpoint = Endpoint::parse(&http.base_url)?;
+        for (name, setting) in &http.query {
+            if let Some(value) = self.setting(setting, &mut missing) {
+                endpoint = endpoint.with_query(name, &value);
+            }
+        }
+        for (name, setting) in &http.headers {
+            if let Some(value) = self.setting(setting, &mut missing) {
+                endpoint = endpoint.with_header(name, &value)?;
+            }
+        }
+        let key = http.api_key.as_ref().and_then(|key| self.secret(key, &mut missing));
+        endpoint = match (key, http.auth_header.as_deref(), http.wire) {
+            (None, _, _) => endpoint,
+            (Some(key), Some(header), _) => endpoint.with_key_header(header, &key)?,
+            (Some(key), None, WireKind::OpenAi) => endpoint.with_bearer(&key)?,
+            (Some(key), None, WireKind::Anthropic) => endpoint.with_key_header("x-api-key", &key)?,
+        };
+        Ok((endpoint, missing))
+    }
+
+    fn setting(&self, setting: &Setting, missing: &mut Vec<String>) -> Option<String> {
+        match setting {
+            Setting::Plain(text) => Some(text.clone()),
+            Setting::Secret(secret) => self.secret(secret, missing),
+        }
+    }
+
+    fn secret(&self, secret: &SecretRef, missing: &mut Vec<String>) -> Option<String> {
+        let found = resolve_secret(&self.root, secret);
+        found.map_err(|why| missing.push(format!("the secret `{secret}` is not there: {why}"))).ok()
+    }
+
+    fn call(
+        &self,
+        spec: &CallSpec,
+        providers: &HashMap<String, Arc<ProviderPlan>>,
+        registry: &mut dyn RegistryStore,
+        now_ms: u64,
+    ) -> Result<CallPlan, CompileError> {
+        let name = &spec.call;
+        let failed = |why: String| CompileError::Call { name: name.clone(), why };
+        let content = serde_json::to_string(spec).map_err(|error| failed(error.to_string()))?;
+        let number = registry.release_put(name, &spec.digest(), &content, now_ms)?;
+        let compile = |spec: CallSpec, number: u32| {
+            ReleasePlan::compile(spec, Some(number), providers, &self.targets).map(Arc::new)
+        };
+        let stable = compile(spec.clone(), number).map_err(failed)?;
+        let mut releases = BTreeMap::from([(number, Arc::clone(&stable))]);
+        for row in registry.releases(name, NAMED_RELEASES)? {
+            // A release whose provider is gone, or whose format is too old, cannot be named any more.
+            let plan = serde_json::from_str(&row.content_json).ok().and_then(|old: CallSpec| {
+                (row.number != number).then(|| compile(old, row.number).ok()).flatten()
+            });
+            releases.extend(plan.map(|plan| (row.number, plan)));
+        }
+        Ok(CallPlan { stable, releases })
+    }
+}
+
+/// Reads a secret from where the project says that it is.
+///
+/// # Errors
+/// Why it is not there; never the secret itself.
+pub fn resolve_secret(root: &Path, secret: &SecretRef) -> Result<String, String> {
+    let text = match secret {
+        SecretRef::Env(name) => {
+            std::env::var(name).map_err(|_| format!("the environment variable {name} is not set"))?
+        }
+        SecretRef::File(path) => std::fs::read_to_string(root.join(path))
+            .map_err(|error| format!("{}: {error}", path.display()))?,
+    };
+    let text = text.trim_end_matches(['\r', '\n']).to_owned();
+    if text.is_empty() { Err("it is empty".to_owned()) } else { Ok(text) }
+}
+
+fn sim_settings(sim: &SimConfig) -> Result<SimSettings, String> {
+    let fault = |name: &str| {
+        Fault::from_name(name).ok_or_else(|| {
+            format!("there is no fault `{name}`; `backstay sim --list` names them all")
+        })
+    };
+    let faults: Result<Vec<_>, String> = sim
+        .faults
+        .iter()
+        .map(|f| Ok(FaultRate { fault: fault(&f.fault)?, rate: f.rate }))
+        .collect();
+    let schedule: Result<Vec<_>, String> = sim
+        .schedule
+        .iter()
+        .map(|s| Ok(Schedule { after: s.after, lasts: Some(s.lasts), fault: fault(&s.fault)? }))
+        .collect();
+    Ok(SimSettings {
+        seed: sim.seed,
+        latency: Latency { p50: sim.latency_p50, p99: sim.latency_p99 },
+        tokens_per_second: sim.tokens_per_second,
+        faults: faults?,
+        schedule: schedule?,
+    })
+}
+
+fn to_usize(number: u32) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
+}

@@ -1,0 +1,328 @@
+//! One attempt: one request to one target, until its answer is whole and valid, or its stream has
+//! shown its first content. Everything that may still be retried happens in here.
+
+use backstay_core::{
+    failure::{Cut, Failure, FailureClass, Phase},
+    record::{AttemptKind, AttemptRecord},
+    tokens,
+};
+use backstay_providers::{
+    accumulate::Accumulator,
+    provider::{Body, Exchange, Limits},
+    wire::{Frame, Prompt, Reply},
+};
+use bytes::{Bytes, BytesMut};
+use tokio::{
+    sync::OwnedSemaphorePermit,
+    time::{Instant, timeout, timeout_at},
+};
+
+use crate::{
+    frames::{Frames, has_content, is_terminal},
+    plan::{ReleasePlan, RouteEntry},
+    targets::Admission,
+    validate::{Expectation, verify},
+};
+
+/// A provider's reply larger than this is refused.
+pub(crate) const LARGEST_REPLY: usize = 32 << 20;
+/// An error reply is read this far.
+const LARGEST_ERROR: usize = 64 << 10;
+
+/// What one attempt is given.
+#[derive(Debug)]
+pub(crate) struct Order<'a> {
+    pub(crate) plan: &'a ReleasePlan,
+    pub(crate) entry: &'a RouteEntry,
+    pub(crate) prompt: &'a Prompt,
+    pub(crate) expectation: &'a Expectation,
+    pub(crate) kind: AttemptKind,
+    pub(crate) started: Instant,
+    pub(crate) deadline: Instant,
+}
+
+/// A complete, valid answer.
+#[derive(Debug)]
+pub(crate) struct Whole {
+    pub(crate) reply: Reply,
+    /// The events it came in, if it was streamed and held back.
+    pub(crate) frames: Vec<Frame>,
+    pub(crate) mended: bool,
+}
+
+/// A stream that has shown its first content: from here on nothing can be retried.
+#[derive(Debug)]
+pub(crate) struct Live {
+    pub(crate) frames: Frames,
+    /// Frames up to and including the first content, not yet sent to the client.
+    pub(crate) held: Vec<Frame>,
+    pub(crate) sum: Accumulator,
+    pub(crate) sent: Sent,
+}
+
+/// What has to be settled when a sent attempt ends.
+#[derive(Debug)]
+pub(crate) struct Sent {
+    admission: Admission,
+    _place: OwnedSemaphorePermit,
+    pub(crate) began: Instant,
+    pub(crate) record: AttemptRecord,
+}
+
+impl Sent {
+    /// Tells the target's breaker and tokens how the attempt ended, and completes its record.
+    pub(crate) fn settle(self, failure: Option<&Failure>) -> AttemptRecord {
+        let mut record = self.record;
+        record.took_us = micros(self.began.elapsed());
+        if let Some(failure) = failure {
+            record.failure = Some(failure.class);
+            record.message = Some(failure.message.clone());
+            record.status = failure.status.or(record.status);
+            record.retry_after_ms = failure.retry_after.map(|pause| micros(pause) / 1000);
+        }
+        self.admission.observe(failure);
+        record
+    }
+}
+
+/// Whole microseconds.
+pub(crate) fn micros(duration: std::time::Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// How an attempt ended.
+#[derive(Debug)]
+pub(crate) enum Attempted {
+    /// The answer is complete and valid.
+    Whole(Box<Whole>, AttemptRecord),
+    /// The stream is committed; its record is completed at its end.
+    Live(Box<Live>),
+    /// It failed. `sent` tells whether the target was asked at all, `reply` is what it said.
+    Failed { failure: Failure, reply: Option<Box<Reply>>, sent: bool, record: AttemptRecord },
+}
+
+/// A failure together with the reply that was rejected for it.
+struct Rejected(Failure, Option<Box<Reply>>);
+
+impl From<Failure> for Rejected {
+    fn from(failure: Failure) -> Self {
+        Self(failure, None)
+    }
+}
+
+enum Opened {
+    Whole(Box<Whole>),
+    Stream(Frames, Vec<Frame>, Accumulator),
+}
+
+/// Makes one attempt.
+pub(crate) async fn attempt(order: &Order<'_>) -> Attempted {
+    let mut sent = match admit(order).await {
+        Ok(sent) => sent,
+        Err(failure) => {
+            let mut record = blank_record(order, Instant::now());
+            record.failure = Some(failure.class);
+            record.message = Some(failure.message.clone());
+            return Attempted::Failed { failure, reply: None, sent: false, record };
+        }
+    };
+    let result = match timeout_at(order.deadline, open(order, &mut sent)).await {
+        Ok(result) => result,
+        Err(_) => Err(deadline_passed().into()),
+    };
+    match result {
+        Ok(Opened::Whole(whole)) => Attempted::Whole(whole, sent.settle(None)),
+        Ok(Opened::Stream(frames, held, sum)) => {
+            Attempted::Live(Box::new(Live { frames, held, sum, sent }))
+        }
+        Err(Rejected(failure, reply)) => {
+            let record = sent.settle(Some(&failure));
+            Attempted::Failed { failure, reply, sent: true, record }
+        }
+    }
+}
+
+/// The failure of a call whose time is up.
+pub(crate) fn deadline_passed() -> Failure {
+    Failure::new(
+        FailureClass::Timeout(Phase::Deadline),
+        "the deadline of the call passed before the answer was complete",
+    )
+}
+
+/// The record of an attempt that begins.
+pub(crate) fn blank_record(order: &Order<'_>, began: Instant) -> AttemptRecord {
+    AttemptRecord {
+        target: order.entry.label.to_string(),
+        kind: order.kind,
+        failure: None,
+        message: None,
+        started_us: micros(began.duration_since(order.started)),
+        took_us: 0,
+        first_token_us: None,
+        status: None,
+        retry_after_ms: None,
+    }
+}
+
+/// Everything that can say no before a byte is sent.
+async fn admit(order: &Order<'_>) -> Result<Sent, Failure> {
+    fits_window(order)?;
+    let place = order.entry.gate.state.place(order.deadline).await?;
+    let began = Instant::now();
+    let lease = order.deadline.saturating_duration_since(began);
+    let admission = order.entry.gate.admit(began, lease)?;
+    Ok(Sent { admission, _place: place, began, record: blank_record(order, began) })
+}
+
+/// Refuses a prompt that certainly exceeds the target's window. A token is at least one byte, so most
+/// prompts need no counting; the count is a lower bound, so none is refused that would have fitted.
+fn fits_window(order: &Order<'_>) -> Result<(), Failure> {
+    let Some(window) = order.entry.window else { return Ok(()) };
+    let texts = order.prompt.texts();
+    let bytes: usize = texts.iter().map(|text| text.len()).sum();
+    if bytes <= usize::try_from(window).unwrap_or(usize::MAX) {
+        return Ok(());
+    }
+    let tokens: u64 = texts.iter().map(|text| tokens::at_least(text)).sum();
+    if tokens <= u64::from(window) {
+        return Ok(());
+    }
+    Err(Failure::new(
+        FailureClass::ContextLength,
+        format!("the prompt has at least {tokens} tokens; the model's window holds {window}"),
+    ))
+}
+
+async fn open(order: &Order<'_>, sent: &mut Sent) -> Result<Opened, Rejected> {
+    let provider = &order.entry.provider;
+    let request = provider.wire.encode(order.prompt, &order.entry.name.model)?;
+    let budget = &order.plan.spec.budget;
+    let limits =
+        Limits { connect: budget.connect, headers: budget.headers, body_max: LARGEST_REPLY };
+    let exchange = provider.open(&request, &limits).await?;
+    sent.record.status = Some(exchange.status);
+    if !(200..300).contains(&exchange.status) {
+        return Err(read_error(order, exchange).await.into());
+    }
+    if order.prompt.stream && is_stream(&exchange) {
+        read_stream(order, exchange.body, sent).await
+    } else {
+        read_whole(order, exchange).await
+    }
+}
+
+/// Some servers answer a request for a stream with one JSON document or an HTML page.
+fn is_stream(exchange: &Exchange) -> bool {
+    let kind = exchange.headers.get(http::header::CONTENT_TYPE).map(http::HeaderValue::as_bytes);
+    let starts = |prefix: &[u8]| kind.is_some_and(|kind| kind.starts_with(prefix));
+    !starts(b"application/json") && !starts(b"text/html")
+}
+
+async fn read_error(order: &Order<'_>, exchange: Exchange) -> Failure {
+    let Exchange { status, headers, mut body } = exchange;
+    let mut bytes = BytesMut::new();
+    while let Ok(Ok(Some(chunk))) = timeout(order.plan.spec.budget.idle, body.chunk()).await {
+        let room = LARGEST_ERROR.saturating_sub(bytes.len());
+        bytes.extend_from_slice(chunk.get(..room).unwrap_or(&chunk));
+        if bytes.len() >= LARGEST_ERROR {
+            break;
+        }
+    }
+    order.entry.provider.wire.decode_error(status, &headers, &bytes)
+}
+
+async fn read_whole(order: &Order<'_>, exchange: Exchange) -> Result<Opened, Rejected> {
+    let bytes = read_body(order, exchange.body).await?;
+    let reply = order.entry.provider.wire.decode(&bytes)?;
+    accept(order, reply, Vec::new())
+}
+
+async fn read_body(order: &Order<'_>, mut body: Body) -> Result<Bytes, Failure> {
+    let mut whole = BytesMut::new();
+    let mut first: Option<Bytes> = None;
+    while let Some(chunk) = within_idle(order, body.chunk()).await? {
+        match first.take() {
+            None if whole.is_empty() => first = Some(chunk),
+            None => whole.extend_from_slice(&chunk),
+            Some(head) => {
+                whole.extend_from_slice(&head);
+                whole.extend_from_slice(&chunk);
+            }
+        }
+    }
+    // Most replies come in one piece, which then need not be copied.
+    Ok(first.unwrap_or_else(|| whole.freeze()))
+}
+
+async fn within_idle<T>(
+    order: &Order<'_>,
+    chunk: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    timeout(order.plan.spec.budget.idle, chunk).await.unwrap_or_else(|_| Err(stood_still()))
+}
+
+/// The failure of a body that stopped moving.
+pub(crate) fn stood_still() -> Failure {
+    Failure::new(
+        FailureClass::Timeout(Phase::Idle),
+        "the provider stopped sending in the middle of its answer",
+    )
+}
+
+fn accept(order: &Order<'_>, mut reply: Reply, frames: Vec<Frame>) -> Result<Opened, Rejected> {
+    match verify(&mut reply, order.expectation, &order.plan.checks) {
+        Ok(mended) => Ok(Opened::Whole(Box::new(Whole { reply, frames, mended }))),
+        Err(failure) => Err(Rejected(failure, Some(Box::new(reply)))),
+    }
+}
+
+/// Reads a stream up to its commit point or, if it is held back, to its end.
+async fn read_stream(order: &Order<'_>, body: Body, sent: &mut Sent) -> Result<Opened, Rejected> {
+    let has_schema = !matches!(order.expectation, Expectation::Text);
+    let hold_back = order.plan.holds_streams_back(has_schema);
+    let mut frames = Frames::new(body, order.entry.provider.wire);
+    let mut sum = Accumulator::new(frames.protocol(), LARGEST_REPLY);
+    let mut held = Vec::new();
+    let first_token_by = Instant::now() + order.plan.spec.budget.first_token;
+    loop {
+        while let Some(frame) = frames.next_arrived()? {
+            frame.deltas.iter().try_for_each(|delta| sum.push(delta))?;
+            let (content, terminal) = (has_content(&frame), is_terminal(&frame));
+            held.push(frame);
+            if content && sent.record.first_token_us.is_none() {
+                sent.record.first_token_us = Some(micros(sent.began.elapsed()));
+            }
+            if terminal {
+                return accept(order, sum.finish(), held);
+            }
+            if content && !hold_back {
+                return Ok(Opened::Stream(frames, held, sum));
+            }
+        }
+        let more = if sent.record.first_token_us.is_none() {
+            timeout_at(first_token_by, frames.fill()).await.unwrap_or_else(|_| Err(no_token()))?
+        } else {
+            within_idle(order, frames.fill()).await?
+        };
+        if !more {
+            // Many compatible servers leave the terminal event out; the finish reason is enough.
+            return if sum.finished() { accept(order, sum.finish(), held) } else { Err(cut().into()) };
+        }
+    }
+}
+
+fn no_token() -> Failure {
+    Failure::new(
+        FailureClass::Timeout(Phase::FirstToken),
+        "the stream opened, but its first content did not come in time",
+    )
+}
+
+/// The failure of a stream that ended before its end.
+pub(crate) fn cut() -> Failure {
+    Failure::new(
+        FailureClass::Truncated(Cut::Stream),
+        "the stream ended without its terminal event",
+    )
+}

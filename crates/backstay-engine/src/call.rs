@@ -1,0 +1,441 @@
+//! The call path, top to bottom: this file tells the whole story of one call.
+//!
+//! ```text
+//! request ─► resolve the release ─► render the prompt
+//!              └─► attempts, in one loop that draws on one budget
+//!                    └─► an answer, a live stream, or a failure
+//!                          └─► degrade ─► record ─► answer
+//! ```
+//!
+//! A started call always finishes, on a task of its own that is bounded by the call's deadline, whether
+//! or not the client still listens, and it leaves exactly one record. The record is handed over before
+//! the client learns that the call is over. All control flow is in here; what it calls is straight-line.
+
+use std::{sync::Arc, time::Duration};
+
+use backstay_core::{
+    budget::{BudgetLeft, Next},
+    failure::{Cut, Failure, FailureClass},
+    record::{AttemptKind, AttemptRecord, Degraded, Outcome, Usage, Variant},
+    release::StreamMode,
+};
+use backstay_providers::wire::{Choice, Finish, Frame, Prompt, Protocol, Reply, Role, StreamOpening, Turn};
+use bytes::Bytes;
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::{Instant, sleep},
+};
+
+use crate::{
+    Engine,
+    answer::{Answer, AnswerBody, Head},
+    attempt::{Attempted, Live, Order, Whole, attempt, blank_record, micros},
+    cache::CacheKey,
+    degrade::degrade,
+    plan::ReleasePlan,
+    request::{Request, prepare},
+    stream::{Broken, StreamOut, pump, replay, send},
+    validate::{Expectation, verify},
+};
+
+/// How much of a rejected answer the model is shown again.
+const LONGEST_SHOWN: usize = 16 << 10;
+/// How many pieces of a stream may wait for a slow client.
+const PIECES_AHEAD: usize = 16;
+
+/// One call under way.
+#[derive(Debug)]
+pub(crate) struct Call<'a> {
+    pub(crate) engine: &'a Engine,
+    pub(crate) request: Request,
+    pub(crate) plan: Arc<ReleasePlan>,
+    pub(crate) variant: Variant,
+    prompt: Prompt,
+    expectation: Expectation,
+    cache_key: Option<CacheKey>,
+    /// The attempt that is being made, so that a departing client does not take it out of the record.
+    under_way: Option<AttemptRecord>,
+    pub(crate) attempts: Vec<AttemptRecord>,
+    pub(crate) paused: Duration,
+    pub(crate) usage: Option<Usage>,
+    /// The last reply that was rejected: shown to the model, to the log, or answered if it refuses.
+    rejected: Option<Box<Reply>>,
+    /// The last failure of a target that was asked: it tells more than a closed gate.
+    answered_badly: Option<Failure>,
+    repaired: bool,
+}
+
+enum Delivered {
+    Whole(Box<Whole>),
+    Live(Box<Live>),
+}
+
+/// Runs one call from its request to its record.
+pub(crate) async fn run(engine: &Engine, request: Request, to: oneshot::Sender<Answer>) {
+    let plans = engine.plans();
+    let resolved = plans.resolve(&request.address);
+    let (plan, variant) = match resolved {
+        Ok(resolved) => resolved,
+        Err(failure) => return drop(to.send(engine.refuse(&request, None, &failure))),
+    };
+    let prepared = match prepare(engine, &plan, &request) {
+        Ok(prepared) => prepared,
+        Err(failure) => return drop(to.send(engine.refuse(&request, Some((&plan, variant)), &failure))),
+    };
+    let mut call = Call {
+        engine,
+        request,
+        plan,
+        variant,
+        prompt: prepared.prompt,
+        expectation: prepared.expectation,
+        cache_key: prepared.cache_key,
+        under_way: None,
+        attempts: Vec::new(),
+        paused: Duration::ZERO,
+        usage: None,
+        rejected: None,
+        answered_badly: None,
+        repaired: false,
+    };
+    call.finish(to).await;
+}
+
+impl Call<'_> {
+    async fn finish(&mut self, mut to: oneshot::Sender<Answer>) {
+        // A good answer that will be kept for `stale` is worth its price without a listener.
+        let needed_anyway = self.cache_key.is_some();
+        let delivered = tokio::select! {
+            delivered = self.attempts() => delivered,
+            () = to.closed(), if !needed_anyway => Err(client_gone()),
+        };
+        self.attempts.extend(self.under_way.take().map(|attempt| self.abandoned(attempt)));
+        match delivered {
+            Ok(Delivered::Whole(whole)) => self.answer_whole(*whole, to),
+            Ok(Delivered::Live(live)) => self.answer_live(*live, to).await,
+            Err(failure) => self.answer_failure(failure, to),
+        }
+    }
+
+    fn deadline(&self) -> Instant {
+        let asked = self.request.deadline.unwrap_or(Duration::MAX);
+        self.request.received + asked.min(self.plan.spec.budget.deadline)
+    }
+
+    /// The one loop: an attempt, and then what the budget decides.
+    async fn attempts(&mut self) -> Result<Delivered, Failure> {
+        let plan = Arc::clone(&self.plan);
+        let budget = &plan.spec.budget;
+        let start = self.request.received.into_std();
+        let mut left = BudgetLeft::start(budget, plan.route.len(), start, self.request.deadline)
+            .fallback_on_refusal(plan.spec.fallback_on_refusal);
+        let mut index = self.first_target(&left).await?;
+        let mut kind = AttemptKind::First;
+        loop {
+            let failure = match self.attempt(index, kind, &mut left).await {
+                Ok(delivered) => return Ok(delivered),
+                Err(failure) => failure,
+            };
+            let now = Instant::now();
+            let jitter = self.engine.entropy().unit();
+            let views = plan.views(now);
+            (index, kind) = match left.next(index, &failure, &views, (now.into_std(), jitter)) {
+                Next::GiveUp => return Err(self.answered_badly.take().unwrap_or(failure)),
+                Next::Repair => {
+                    self.show_mistake(&failure);
+                    (index, AttemptKind::Repair)
+                }
+                Next::Try { index: next, pause } => {
+                    self.pause(pause).await;
+                    let kind = if next == index { AttemptKind::Retry } else { AttemptKind::Fallback };
+                    (next, kind)
+                }
+            };
+        }
+    }
+
+    /// The first target that takes the call. If all are shut, but one only waits for its rate limit to
+    /// reset within the deadline, the call waits with it.
+    async fn first_target(&mut self, left: &BudgetLeft) -> Result<usize, Failure> {
+        loop {
+            let now = Instant::now();
+            if let Some(index) = left.first(&self.plan.views(now)) {
+                return Ok(index);
+            }
+            let held = self.plan.route.iter().filter_map(|entry| entry.gate.held_for(now)).min();
+            match held {
+                Some(pause) if pause < left.remaining(now.into_std()) => self.pause(pause).await,
+                Some(_) | None => {
+                    let refusals = self.plan.route.iter().map(|entry| entry.gate.refusal(now));
+                    // The soonest to open again is the best news for the client.
+                    let soonest = refusals.min_by_key(|f| f.retry_after.unwrap_or(Duration::MAX));
+                    return Err(soonest.unwrap_or_else(no_target));
+                }
+            }
+        }
+    }
+
+    async fn attempt(
+        &mut self,
+        index: usize,
+        kind: AttemptKind,
+        left: &mut BudgetLeft,
+    ) -> Result<Delivered, Failure> {
+        let plan = Arc::clone(&self.plan);
+        let Some(entry) = plan.route.get(index) else { return Err(no_target()) };
+        let order = Order {
+            plan: &plan,
+            entry,
+            prompt: &self.prompt,
+            expectation: &self.expectation,
+            kind,
+            started: self.request.received,
+            deadline: self.deadline(),
+        };
+        self.under_way = Some(blank_record(&order, Instant::now()));
+        let attempted = attempt(&order).await;
+        self.under_way = None;
+        match attempted {
+            Attempted::Whole(whole, record) => {
+                self.attempts.push(record);
+                self.add_usage(whole.reply.usage);
+                self.repaired |= whole.mended || kind == AttemptKind::Repair;
+                Ok(Delivered::Whole(whole))
+            }
+            Attempted::Live(live) => Ok(Delivered::Live(live)),
+            Attempted::Failed { failure, reply, sent, record } => {
+                self.attempts.push(record);
+                if sent {
+                    left.spend_attempt();
+                    self.add_usage(reply.as_ref().and_then(|reply| reply.usage));
+                    self.answered_badly = Some(failure.clone());
+                }
+                if reply.is_some() {
+                    self.rejected = reply;
+                }
+                Err(failure)
+            }
+        }
+    }
+
+    fn abandoned(&self, attempt: AttemptRecord) -> AttemptRecord {
+        let now = micros(self.request.received.elapsed());
+        let took_us = now.saturating_sub(attempt.started_us);
+        AttemptRecord { took_us, failure: Some(FailureClass::Cancelled), ..attempt }
+    }
+
+    async fn pause(&mut self, pause: Duration) {
+        if !pause.is_zero() {
+            sleep(pause).await;
+            self.paused += pause;
+        }
+    }
+
+    fn add_usage(&mut self, usage: Option<Usage>) {
+        let Some(more) = usage else { return };
+        let sum = self.usage.get_or_insert_default();
+        sum.input += more.input;
+        sum.output += more.output;
+        sum.cache_read += more.cache_read;
+        sum.cache_write += more.cache_write;
+        sum.reasoning += more.reasoning;
+    }
+
+    /// Puts the rejected answer and what is wrong with it at the end of the conversation.
+    fn show_mistake(&mut self, failure: &Failure) {
+        let wrong = self.rejected.as_ref().and_then(|reply| reply.choices.first());
+        let wrong = wrong.map(|choice| cut_to(&choice.text, LONGEST_SHOWN)).unwrap_or_default();
+        let what = failure.violation.as_ref().map_or_else(
+            || failure.message.clone(),
+            |violation| {
+                if failure.class == FailureClass::Malformed {
+                    return format!("it is not valid JSON: {}", violation.reason);
+                }
+                let (rule, path) = (&violation.rule, &violation.path);
+                format!("it did not satisfy the rule `{rule}` at {path}: {}", violation.reason)
+            },
+        );
+        let ask = match self.expectation {
+            Expectation::Text => "Answer again, without this mistake.",
+            Expectation::JsonObject | Expectation::Schema(_) => {
+                "Answer again with the corrected JSON only, with no text around it."
+            }
+        };
+        self.prompt.after = vec![
+            Turn { role: Role::Assistant, text: if wrong.is_empty() { "…".into() } else { wrong } },
+            Turn { role: Role::User, text: format!("Your answer was rejected: {what}. {ask}") },
+        ];
+    }
+
+    fn answer_whole(&mut self, whole: Whole, to: oneshot::Sender<Answer>) {
+        let Whole { reply, frames, .. } = whole;
+        if let (Some(key), [choice]) = (self.cache_key, reply.choices.as_slice())
+            && choice.tool_calls.is_empty()
+        {
+            self.engine.cache().put(key, &choice.text, Instant::now());
+        }
+        let outcome = if self.repaired { Outcome::Repaired } else { Outcome::Ok };
+        let head = self.record(outcome, Degraded::None, None, Some(&reply));
+        self.deliver(head, reply, &frames, to);
+    }
+
+    fn opening(&self) -> StreamOpening {
+        StreamOpening {
+            id: self.request.id.to_string(),
+            model: self.plan.spec.call.clone(),
+            created_unix: self.request.id.unix_millis() / 1000,
+            include_usage: self.request.include_usage,
+        }
+    }
+
+    /// Hands a whole reply over, as a document or as a replayed stream. Whether the client is still
+    /// there no longer matters: the call is recorded.
+    fn deliver(&self, head: Head, reply: Reply, frames: &[Frame], to: oneshot::Sender<Answer>) {
+        let body = if self.request.stream {
+            let client = self.request.client.protocol();
+            AnswerBody::Events(replay(&reply, frames, client, self.opening()))
+        } else {
+            AnswerBody::Reply(Box::new(reply))
+        };
+        drop(to.send(Answer { head, body }));
+    }
+
+    fn answer_failure(&mut self, failure: Failure, to: oneshot::Sender<Answer>) {
+        let class = failure.class;
+        let outcome = Outcome::Failed(class);
+        if matches!(class, FailureClass::Refused | FailureClass::ContentFilter) {
+            // A refusal is an answer, and the protocol has words for it.
+            let reply = self.rejected.take().map_or_else(|| refusal(&self.request, &failure), |r| *r);
+            let head = self.record(outcome, Degraded::None, Some(&failure), Some(&reply));
+            return self.deliver(head, reply, &[], to);
+        }
+        let stale = || {
+            let stale_for = self.plan.spec.degrade.stale_for;
+            self.engine.cache().get(self.cache_key.as_ref()?, stale_for, Instant::now())
+        };
+        let rejected = self.rejected.take();
+        match degrade(&self.plan, class, stale) {
+            Some((degraded, text)) => {
+                let head = self.record(outcome, degraded, Some(&failure), rejected.as_deref());
+                let reply = stand_in(&self.request, degraded, text);
+                self.deliver(head, reply, &[], to);
+            }
+            None => {
+                let head = self.record(outcome, Degraded::None, Some(&failure), rejected.as_deref());
+                drop(to.send(Answer { head, body: AnswerBody::Failed(Box::new(failure)) }));
+            }
+        }
+    }
+
+    /// Passes a committed stream on to its end. Nothing can be retried here, only named.
+    async fn answer_live(&mut self, mut live: Live, to: oneshot::Sender<Answer>) {
+        let client = self.request.client.protocol();
+        let upstream = live.frames.protocol();
+        let mut out = StreamOut::new(client, upstream, self.opening());
+        let (pieces, events) = mpsc::channel(PIECES_AHEAD);
+        let head = self.head(None, Degraded::None);
+        let answer = Answer { head, body: AnswerBody::Live(events) };
+        let limits = (self.deadline(), self.plan.spec.budget.idle);
+        let pumped = match to.send(answer) {
+            Ok(()) => pump(&mut live, &mut out, &pieces, limits).await,
+            Err(_) => Err(Broken::Gone),
+        };
+        let mut reply = live.sum.finish();
+        let (failure, tail) = match pumped {
+            Ok(tail) => (verify(&mut reply, &self.expectation, &self.plan.checks).err(), tail),
+            Err(Broken::Failed(failure)) => (Some(failure), Vec::new()),
+            Err(Broken::Gone) => (Some(client_gone()), Vec::new()),
+        };
+        self.add_usage(reply.usage);
+        self.attempts.push(live.sent.settle(failure.as_ref()));
+        let outcome = failure.as_ref().map_or(Outcome::Ok, |f| Outcome::Failed(f.class));
+        let head = self.record(outcome, Degraded::None, failure.as_ref(), Some(&reply));
+        let last = self.last_words(failure.as_ref(), &head, &mut out, tail);
+        // One piece is always let through, so that a stream past its deadline still ends by name.
+        let grace = Instant::now() + Duration::from_millis(20);
+        drop(send(&pieces, last, grace).await);
+    }
+
+    /// Whether the stream itself tells the client of this failure, or was asked to pass it by.
+    fn client_can_see(&self, class: FailureClass) -> bool {
+        use FailureClass as F;
+        match class {
+            F::Refused | F::ContentFilter | F::Truncated(Cut::Length) => true,
+            F::Malformed | F::Schema | F::Check => self.plan.spec.stream == StreamMode::Through,
+            F::Timeout(_)
+            | F::Connection
+            | F::RateLimited
+            | F::Overloaded
+            | F::UpstreamError
+            | F::UpstreamAuth
+            | F::BadRequest
+            | F::ContextLength
+            | F::Empty
+            | F::Truncated(Cut::Stream)
+            | F::CircuitOpen
+            | F::Budget
+            | F::Cancelled
+            | F::Consumer => false,
+        }
+    }
+
+    /// The end of a live stream: its terminal event or, if the client cannot see from the stream
+    /// itself that it failed, an error event.
+    fn last_words(
+        &self,
+        failure: Option<&Failure>,
+        head: &Head,
+        out: &mut StreamOut,
+        tail: Vec<u8>,
+    ) -> Vec<u8> {
+        match failure.filter(|failure| !self.client_can_see(failure.class)) {
+            Some(failure) => self.request.client.protocol().error_event(&head.error_view(failure)),
+            None => {
+                let mut last = tail;
+                out.end(&mut last);
+                last
+            }
+        }
+    }
+}
+
+fn client_gone() -> Failure {
+    Failure::new(FailureClass::Cancelled, "the client went away before the answer was complete")
+}
+
+fn no_target() -> Failure {
+    Failure::new(FailureClass::CircuitOpen, "no target of the route takes attempts")
+}
+
+/// The start of `text`, at most `bytes` long.
+pub(crate) fn cut_to(text: &str, bytes: usize) -> String {
+    let end = (0..=bytes.min(text.len())).rev().find(|&end| text.is_char_boundary(end));
+    text.get(..end.unwrap_or(0)).unwrap_or_default().to_owned()
+}
+
+/// A refusal in the client's protocol, for filters that answer with an error.
+fn refusal(request: &Request, failure: &Failure) -> Reply {
+    let filtered = failure.class == FailureClass::ContentFilter;
+    let finish = if filtered { Finish::ContentFilter } else { Finish::Refusal };
+    let refusal = Some(format!("{}.", failure.message));
+    let choice = Choice { refusal, finish: Some(finish), ..Choice::default() };
+    reply_of(request.client.protocol(), "backstay/refusal", choice)
+}
+
+fn stand_in(request: &Request, degraded: Degraded, text: String) -> Reply {
+    let choice = Choice { text, finish: Some(Finish::Stop), ..Choice::default() };
+    let model = format!("backstay/{}", degraded.name());
+    reply_of(request.client.protocol(), &model, choice)
+}
+
+fn reply_of(protocol: Protocol, model: &str, choice: Choice) -> Reply {
+    Reply {
+        protocol,
+        raw: Bytes::new(),
+        id: None,
+        model: Some(model.to_owned()),
+        choices: vec![choice],
+        usage: None,
+        changed: true,
+    }
+}

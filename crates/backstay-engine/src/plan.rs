@@ -1,0 +1,296 @@
+//! What the engine runs on: releases compiled once, in one immutable snapshot.
+//!
+//! The control plane builds [`Plans`] and publishes them whole; a call holds on to the release that it
+//! started with. Nothing here reads files or changes state.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
+
+use backstay_core::{
+    budget::TargetView,
+    failure::{Failure, Refusal},
+    output::{CompiledChecks, Schema},
+    prompt::{MessageTemplate, Prompts},
+    record::Variant,
+    release::{CallSpec, DegradeStep, StreamMode, TargetName, is_call_name},
+};
+use backstay_providers::{
+    provider::Provider,
+    wire::AnswerSchema,
+};
+use quick_cache::sync::Cache;
+use serde_json::{Map, Value};
+use tokio::time::Instant;
+
+use crate::targets::{Gate, Limit, Targets};
+
+/// Plain targets that are kept compiled; further ones are compiled for each call.
+const MOST_DIRECT: usize = 1024;
+
+/// A provider with what the project says of its models.
+#[derive(Debug)]
+pub struct ProviderPlan {
+    /// How it is reached.
+    pub provider: Arc<Provider>,
+    /// The limit of each of its targets.
+    pub limit: Limit,
+    /// Context windows in tokens, by model.
+    pub windows: BTreeMap<String, u32>,
+}
+
+/// One target of a compiled route.
+#[derive(Debug)]
+pub(crate) struct RouteEntry {
+    pub(crate) name: TargetName,
+    pub(crate) label: Arc<str>,
+    pub(crate) provider: Arc<Provider>,
+    pub(crate) window: Option<u32>,
+    pub(crate) gate: Gate,
+}
+
+/// One release, ready to run.
+#[derive(Debug)]
+pub struct ReleasePlan {
+    pub(crate) spec: CallSpec,
+    /// `extract-invoice@7`; `None` for a plain target.
+    pub(crate) id: Option<String>,
+    pub(crate) route: Vec<RouteEntry>,
+    pub(crate) prompts: Prompts,
+    pub(crate) input: Option<Schema>,
+    pub(crate) output: Option<Arc<Schema>>,
+    pub(crate) answer_schema: Option<Arc<AnswerSchema>>,
+    pub(crate) params: Arc<Map<String, Value>>,
+    pub(crate) checks: CompiledChecks,
+    pub(crate) message: MessageTemplate,
+}
+
+impl ReleasePlan {
+    /// Compiles `spec`.
+    ///
+    /// # Errors
+    /// A sentence for each thing that does not compile, or a target whose provider is unknown.
+    pub fn compile(
+        spec: CallSpec,
+        number: Option<u32>,
+        providers: &HashMap<String, Arc<ProviderPlan>>,
+        targets: &Targets,
+    ) -> Result<Self, String> {
+        let route: Result<Vec<_>, _> =
+            spec.route.iter().map(|name| route_entry(&spec, name, providers, targets)).collect();
+        let prompts = Prompts::compile(&spec.templates).map_err(|mistakes| {
+            let all: Vec<_> = mistakes.iter().map(|m| format!("{}: {}", m.file, m.message)).collect();
+            all.join("; ")
+        })?;
+        let compile = |schema: &Option<Value>| schema.as_ref().map(Schema::compile).transpose();
+        let answer_schema = spec.output_schema.as_ref().map(|schema| {
+            Arc::new(AnswerSchema { name: spec.call.replace('-', "_"), schema: schema.clone() })
+        });
+        Ok(Self {
+            id: number.map(|number| format!("{}@{number}", spec.call)),
+            route: route?,
+            prompts,
+            input: compile(&spec.input_schema)?,
+            output: compile(&spec.output_schema)?.map(Arc::new),
+            answer_schema,
+            params: Arc::new(spec.params.clone()),
+            checks: CompiledChecks::compile(&spec.checks)?,
+            message: MessageTemplate::compile(&spec.degrade.message)
+                .map_err(|mistake| format!("degrade.message: {}", mistake.message))?,
+            spec,
+        })
+    }
+
+    /// What the budget knows of the targets at `now`.
+    pub(crate) fn views(&self, now: Instant) -> Vec<TargetView> {
+        self.route.iter().map(|entry| entry.gate.view(entry.window, now)).collect()
+    }
+
+    /// Whether a stream of this release is held back until it is valid.
+    pub(crate) fn holds_streams_back(&self, has_schema: bool) -> bool {
+        let checked = self.spec.checks.max_chars.is_some() || !self.spec.checks.forbid.is_empty();
+        match self.spec.stream {
+            StreamMode::Auto => has_schema || checked || self.spec.fallback_on_refusal,
+            StreamMode::Buffered => true,
+            StreamMode::Through => false,
+        }
+    }
+
+    /// Whether good answers are kept for the `stale` step.
+    pub(crate) fn keeps_answers(&self) -> bool {
+        let before_error = self.spec.degrade.order.iter().take_while(|s| **s != DegradeStep::Error);
+        before_error.into_iter().any(|step| *step == DegradeStep::Stale)
+    }
+}
+
+fn route_entry(
+    spec: &CallSpec,
+    name: &TargetName,
+    providers: &HashMap<String, Arc<ProviderPlan>>,
+    targets: &Targets,
+) -> Result<RouteEntry, String> {
+    let plan = providers
+        .get(&name.provider)
+        .ok_or_else(|| format!("target {name}: there is no provider `{}`", name.provider))?;
+    Ok(RouteEntry {
+        name: name.clone(),
+        label: name.to_string().into(),
+        provider: Arc::clone(&plan.provider),
+        window: plan.windows.get(&name.model).copied(),
+        gate: Gate {
+            state: targets.state(name, plan.limit),
+            breaker: targets.breaker(&spec.call, name),
+            policy: spec.breaker.clone(),
+        },
+    })
+}
+
+/// A call with its releases.
+#[derive(Debug)]
+pub struct CallPlan {
+    /// The release that the label `stable` points to.
+    pub stable: Arc<ReleasePlan>,
+    /// Every release that can be named, by number.
+    pub releases: BTreeMap<u32, Arc<ReleasePlan>>,
+}
+
+/// One snapshot of everything that can be called.
+#[derive(Debug)]
+pub struct Plans {
+    calls: BTreeMap<String, CallPlan>,
+    providers: HashMap<String, Arc<ProviderPlan>>,
+    direct: Cache<(String, TargetName), Arc<ReleasePlan>>,
+    targets: Arc<Targets>,
+}
+
+/// How a request says what it wants to be answered by.
+#[derive(Clone, Debug, Default)]
+pub struct Address {
+    /// A call, `call@release`, or `provider/model`.
+    pub model: String,
+    /// The call that a plain target is recorded under (`x-backstay-call`).
+    pub call: Option<String>,
+    /// A release that is forced (`x-backstay-release`): `7`, `call@7` or `stable`.
+    pub release: Option<String>,
+}
+
+impl Plans {
+    /// A snapshot of `calls` and `providers`; `targets` is the state that outlives it.
+    #[must_use]
+    pub fn new(
+        calls: BTreeMap<String, CallPlan>,
+        providers: HashMap<String, Arc<ProviderPlan>>,
+        targets: Arc<Targets>,
+    ) -> Self {
+        Self { calls, providers, direct: Cache::new(MOST_DIRECT), targets }
+    }
+
+    /// The names of all calls, in order.
+    pub fn call_names(&self) -> impl Iterator<Item = &str> {
+        self.calls.keys().map(String::as_str)
+    }
+
+    /// Every target that a route names, in order, each once.
+    #[must_use]
+    pub fn target_names(&self) -> Vec<String> {
+        let routes = self.calls.values().flat_map(|call| &call.stable.route);
+        let mut names: Vec<_> = routes.map(|entry| entry.label.to_string()).collect();
+        names.sort_unstable();
+        names.dedup();
+        names
+    }
+
+    /// The providers, by name.
+    #[must_use]
+    pub fn providers(&self) -> &HashMap<String, Arc<ProviderPlan>> {
+        &self.providers
+    }
+
+    /// Finds the release that answers a request.
+    ///
+    /// # Errors
+    /// `bad_request` on `model` or a header, naming what is unknown and what there is.
+    pub fn resolve(&self, address: &Address) -> Result<(Arc<ReleasePlan>, Variant), Failure> {
+        if address.model.contains('/') {
+            return self.direct(address).map(|plan| (plan, Variant::Direct));
+        }
+        let (name, pinned) = match address.model.split_once('@') {
+            Some((name, release)) => (name, Some(release)),
+            None => (address.model.as_str(), address.release.as_deref()),
+        };
+        let Some(call) = self.calls.get(name) else { return Err(self.unknown_call(name)) };
+        let Some(release) = pinned else { return Ok((Arc::clone(&call.stable), Variant::Stable)) };
+        let release = release.strip_prefix(name).and_then(|r| r.strip_prefix('@')).unwrap_or(release);
+        if release == "stable" {
+            return Ok((Arc::clone(&call.stable), Variant::Stable));
+        }
+        let found = release.parse().ok().and_then(|number: u32| call.releases.get(&number));
+        found.map(|plan| (Arc::clone(plan), Variant::Pinned)).ok_or_else(|| {
+            let known: Vec<_> = call.releases.keys().map(u32::to_string).collect();
+            Failure::bad_request(
+                "model",
+                format!(
+                    "the call `{name}` has no release `{}`; it has {} and the label `stable`",
+                    shorten(release),
+                    if known.is_empty() { "none by number".to_owned() } else { known.join(", ") },
+                ),
+            )
+            .because(Refusal::NotFound)
+        })
+    }
+
+    fn direct(&self, address: &Address) -> Result<Arc<ReleasePlan>, Failure> {
+        let refuse =
+            |why: String| Failure::bad_request("model", why).because(Refusal::NotFound);
+        let target: TargetName = address.model.parse().map_err(refuse)?;
+        let call = address.call.as_deref().unwrap_or("default");
+        if !is_call_name(call) {
+            return Err(Failure::bad_request(
+                "x-backstay-call",
+                "a call's name is made of a-z, 0-9 and `-`, 63 characters at most",
+            ));
+        }
+        let key = (call.to_owned(), target);
+        if let Some(plan) = self.direct.get(&key) {
+            return Ok(plan);
+        }
+        if !self.providers.contains_key(&key.1.provider) {
+            let mut known: Vec<_> = self.providers.keys().map(String::as_str).collect();
+            known.sort_unstable();
+            return Err(refuse(format!(
+                "there is no provider `{}`; the project has: {}",
+                shorten(&key.1.provider),
+                known.join(", ")
+            )));
+        }
+        let spec = CallSpec::direct(call, key.1.clone());
+        let plan = ReleasePlan::compile(spec, None, &self.providers, &self.targets);
+        let plan = Arc::new(plan.map_err(refuse)?);
+        self.direct.insert(key, Arc::clone(&plan));
+        Ok(plan)
+    }
+
+    fn unknown_call(&self, name: &str) -> Failure {
+        let mut known: Vec<_> = self.call_names().take(20).collect();
+        if self.calls.len() > known.len() {
+            known.push("…");
+        }
+        let known = if known.is_empty() { "no calls".to_owned() } else { known.join(", ") };
+        Failure::bad_request(
+            "model",
+            format!(
+                "there is no call `{}`; the project has {known}. A plain target is written \
+                 provider/model",
+                shorten(name)
+            ),
+        )
+        .because(Refusal::NotFound)
+    }
+}
+
+/// The first characters of a name that a client sent, so that no error grows with its input.
+fn shorten(text: &str) -> String {
+    let short: String = text.chars().take(64).filter(|c| !c.is_control()).collect();
+    if short.len() < text.len() { format!("{short}…") } else { short }
+}

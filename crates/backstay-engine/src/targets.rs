@@ -1,0 +1,276 @@
+//! What the engine remembers of each target between calls: retry tokens, holds, the limit of
+//! concurrent attempts, and a breaker for each pair of call and target.
+//!
+//! The state is keyed by name and outlives a reload of the plans. A breaker belongs to a call *and* a
+//! target, because one call's impossible schema must not shut a healthy model off for the others; the
+//! rest belongs to the target alone, because a provider's limits do not care which call asks.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use backstay_core::{
+    breaker::{Breaker, BreakerState},
+    budget::{RetryTokens, TargetView},
+    failure::{Failure, FailureClass, Health},
+    release::{BreakerPolicy, TargetName},
+};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::{Instant, timeout_at},
+};
+
+/// A target with bad credentials is asked again after this long: someone may have paid the bill.
+const UNUSABLE_FOR: Duration = Duration::from_secs(60);
+/// No hold is longer, whatever the provider asks for.
+const LONGEST_HOLD: Duration = Duration::from_secs(600);
+/// Names come from requests when plain targets are called, so their number is bounded.
+const MOST_STATES: usize = 4096;
+
+/// Locks a mutex whose data stays whole even if a holder panicked: all updates are single stores.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Why a target is left alone, and until when.
+#[derive(Clone, Copy, Debug)]
+struct Hold {
+    until: Instant,
+    class: FailureClass,
+}
+
+#[derive(Debug, Default)]
+struct Standing {
+    tokens: RetryTokens,
+    hold: Option<Hold>,
+}
+
+/// The state of one target, shared by all calls.
+#[derive(Debug)]
+pub struct TargetState {
+    standing: Mutex<Standing>,
+    permits: Arc<Semaphore>,
+    waiting: AtomicUsize,
+    most_waiting: usize,
+}
+
+impl TargetState {
+    fn new(limit: Limit) -> Self {
+        Self {
+            standing: Mutex::default(),
+            permits: Arc::new(Semaphore::new(limit.concurrency.max(1))),
+            waiting: AtomicUsize::new(0),
+            most_waiting: limit.queue,
+        }
+    }
+
+    /// Waits for a place among the target's concurrent attempts.
+    ///
+    /// # Errors
+    /// `overloaded` at once when the queue is full, `timeout_deadline` when no place came free.
+    pub(crate) async fn place(&self, deadline: Instant) -> Result<OwnedSemaphorePermit, Failure> {
+        if let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() {
+            return Ok(permit);
+        }
+        let _place = QueuePlace::take(&self.waiting, self.most_waiting)?;
+        match timeout_at(deadline, Arc::clone(&self.permits).acquire_owned()).await {
+            Ok(Ok(permit)) => Ok(permit),
+            Ok(Err(_)) | Err(_) => Err(Failure::new(
+                FailureClass::Overloaded,
+                "the deadline passed while waiting for the target's concurrent attempts to end",
+            )
+            .with_retry_after(Some(Duration::from_secs(1)))),
+        }
+    }
+}
+
+/// One waiter in a target's queue; leaves it when dropped.
+#[derive(Debug)]
+struct QueuePlace<'a>(&'a AtomicUsize);
+
+impl<'a> QueuePlace<'a> {
+    fn take(waiting: &'a AtomicUsize, most: usize) -> Result<Self, Failure> {
+        let place = Self(waiting);
+        if waiting.fetch_add(1, Ordering::Relaxed) < most {
+            return Ok(place);
+        }
+        Err(Failure::new(
+            FailureClass::Overloaded,
+            "the target's limit of concurrent attempts is reached and its queue is full",
+        )
+        .with_retry_after(Some(Duration::from_secs(1))))
+    }
+}
+
+impl Drop for QueuePlace<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// How many attempts a target takes at once, and how many may wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limit {
+    /// Attempts at once, at least 1.
+    pub concurrency: usize,
+    /// Attempts that wait; one more is shed.
+    pub queue: usize,
+}
+
+impl Default for Limit {
+    fn default() -> Self {
+        Self { concurrency: 256, queue: 256 }
+    }
+}
+
+/// All target states and breakers by name.
+#[derive(Debug, Default)]
+pub struct Targets {
+    states: Mutex<HashMap<TargetName, (Limit, Arc<TargetState>)>>,
+    breakers: Mutex<HashMap<(String, TargetName), Arc<Mutex<Breaker>>>>,
+}
+
+impl Targets {
+    /// The state of `name`; a changed limit starts a new one.
+    pub(crate) fn state(&self, name: &TargetName, limit: Limit) -> Arc<TargetState> {
+        let mut states = lock(&self.states);
+        match states.get(name) {
+            Some((known, state)) if *known == limit => Arc::clone(state),
+            Some(_) | None => {
+                let state = Arc::new(TargetState::new(limit));
+                if states.len() < MOST_STATES {
+                    states.insert(name.clone(), (limit, Arc::clone(&state)));
+                }
+                state
+            }
+        }
+    }
+
+    pub(crate) fn breaker(&self, call: &str, name: &TargetName) -> Arc<Mutex<Breaker>> {
+        let mut breakers = lock(&self.breakers);
+        let key = (call.to_owned(), name.clone());
+        if let Some(breaker) = breakers.get(&key) {
+            return Arc::clone(breaker);
+        }
+        let breaker = Arc::new(Mutex::new(Breaker::new(Instant::now().into_std())));
+        if breakers.len() < MOST_STATES {
+            breakers.insert(key, Arc::clone(&breaker));
+        }
+        breaker
+    }
+
+    /// Every breaker that is not closed: call, target, state.
+    #[must_use]
+    pub fn open_breakers(&self) -> Vec<(String, TargetName, BreakerState)> {
+        let now = Instant::now().into_std();
+        let breakers = lock(&self.breakers);
+        let states = breakers.iter().map(|((call, target), breaker)| {
+            (call.clone(), target.clone(), lock(breaker).state(now))
+        });
+        states.filter(|(_, _, state)| *state != BreakerState::Closed).collect()
+    }
+}
+
+/// A target as one call sees it.
+#[derive(Clone, Debug)]
+pub(crate) struct Gate {
+    pub(crate) state: Arc<TargetState>,
+    pub(crate) breaker: Arc<Mutex<Breaker>>,
+    pub(crate) policy: BreakerPolicy,
+}
+
+impl Gate {
+    /// What the budget needs to know for its decision.
+    pub(crate) fn view(&self, window: Option<u32>, now: Instant) -> TargetView {
+        let (held, retry_tokens) = {
+            let standing = lock(&self.state.standing);
+            (standing.hold.is_some_and(|hold| now < hold.until), standing.tokens.allow())
+        };
+        let admits = !held && lock(&self.breaker).would_admit(now.into_std());
+        TargetView { admits, retry_tokens, window }
+    }
+
+    /// Why it does not admit an attempt at `now`.
+    pub(crate) fn refusal(&self, now: Instant) -> Failure {
+        let hold = lock(&self.state.standing).hold.filter(|hold| now < hold.until);
+        let Some(hold) = hold else {
+            return Failure::new(
+                FailureClass::CircuitOpen,
+                "the breaker of this target is open after too many failures",
+            )
+            .with_retry_after(Some(Duration::from_secs(1)));
+        };
+        let left = hold.until.duration_since(now);
+        let failure = Failure::new(hold.class, "the target is left alone after its last refusal");
+        match hold.class.row().health {
+            Health::Hold => failure.with_retry_after(Some(left)),
+            Health::Neutral | Health::Fine | Health::Faulty | Health::Unusable => failure,
+        }
+    }
+
+    /// How long the provider still wants to be left alone.
+    pub(crate) fn held_for(&self, now: Instant) -> Option<Duration> {
+        let hold = lock(&self.state.standing).hold?;
+        let held = hold.class == FailureClass::RateLimited && now < hold.until;
+        held.then(|| hold.until.duration_since(now))
+    }
+
+    /// Takes the breaker's admission for an attempt that ends within `lease`.
+    pub(crate) fn admit(&self, now: Instant, lease: Duration) -> Result<Admission, Failure> {
+        let held = lock(&self.state.standing).hold.is_some_and(|hold| now < hold.until);
+        if held || !lock(&self.breaker).admit(now.into_std(), lease) {
+            return Err(self.refusal(now));
+        }
+        Ok(Admission { gate: self.clone(), told: false })
+    }
+}
+
+/// Leave to send one attempt. It ends with [`Self::observe`]; dropped without one (the call was
+/// cancelled), it gives a half-open breaker's lease back.
+#[derive(Debug)]
+pub(crate) struct Admission {
+    gate: Gate,
+    told: bool,
+}
+
+impl Admission {
+    /// Counts how the attempt ended.
+    pub(crate) fn observe(mut self, failure: Option<&Failure>) {
+        self.told = true;
+        let now = Instant::now();
+        let health = failure.map_or(Health::Fine, |failure| failure.class.row().health);
+        let mut breaker = lock(&self.gate.breaker);
+        let mut standing = lock(&self.gate.state.standing);
+        match health {
+            Health::Neutral => breaker.release(now.into_std()),
+            Health::Fine | Health::Faulty => {
+                let failed = health == Health::Faulty;
+                breaker.observe(&self.gate.policy, failed, now.into_std());
+                standing.tokens.observe(failed);
+            }
+            Health::Hold | Health::Unusable => {
+                breaker.release(now.into_std());
+                standing.tokens.observe(true);
+                let asked = failure.and_then(|failure| failure.retry_after);
+                let pause = if health == Health::Unusable { Some(UNUSABLE_FOR) } else { asked };
+                standing.hold = failure.zip(pause).map(|(failure, pause)| Hold {
+                    until: now + pause.min(LONGEST_HOLD),
+                    class: failure.class,
+                });
+            }
+        }
+    }
+}
+
+impl Drop for Admission {
+    fn drop(&mut self) {
+        if !self.told {
+            lock(&self.gate.breaker).release(Instant::now().into_std());
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! Reads a request's body within bounds of size and time.
+
+use std::time::Duration;
+
+use axum::body::Body;
+use backstay_core::failure::{Failure, Refusal};
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, header::CONTENT_LENGTH};
+use http_body_util::BodyExt;
+use tokio::time::timeout;
+
+/// A client that sends slower than this per piece is let go.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Reads the whole body, at most `limit` bytes.
+///
+/// # Errors
+/// `bad_request` on `content-length` if it is larger, or on `body` if it did not arrive.
+pub(super) async fn read(body: Body, headers: &HeaderMap, limit: usize) -> Result<Bytes, Failure> {
+    let announced = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+    if announced.is_some_and(|announced: usize| announced > limit) {
+        return Err(too_large(limit));
+    }
+    let mut body = body;
+    let mut first = None;
+    let mut whole = BytesMut::new();
+    loop {
+        let frame = match timeout(PATIENCE, body.frame()).await {
+            Ok(Some(Ok(frame))) => frame,
+            Ok(None) => break,
+            Ok(Some(Err(_))) => {
+                return Err(Failure::bad_request("body", "the request's body was cut off"));
+            }
+            Err(_) => {
+                return Err(Failure::bad_request("body", "the request's body did not arrive"));
+            }
+        };
+        let Ok(chunk) = frame.into_data() else { continue };
+        let so_far = whole.len() + first.as_ref().map_or(0, Bytes::len);
+        if so_far + chunk.len() > limit {
+            return Err(too_large(limit));
+        }
+        // Most bodies come in one piece, which then need not be copied.
+        match first.take() {
+            None if whole.is_empty() => first = Some(chunk),
+            None => whole.extend_from_slice(&chunk),
+            Some(head) => {
+                whole.extend_from_slice(&head);
+                whole.extend_from_slice(&chunk);
+            }
+        }
+    }
+    Ok(first.unwrap_or_else(|| whole.freeze()))
+}
+
+fn too_large(limit: usize) -> Failure {
+    Failure::bad_request(
+        "content-length",
+        format!("the request is larger than {limit} bytes (server.max_body)"),
+    )
+    .because(Refusal::TooLarge)
+}

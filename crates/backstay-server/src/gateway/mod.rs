@@ -1,0 +1,136 @@
+//! The data plane over HTTP: what an application's SDK talks to.
+//!
+//! A handler reads a bounded body, turns it into an engine request, and writes the answer in the
+//! client's protocol. It decides nothing about failures.
+
+mod body;
+mod models;
+mod outcomes;
+mod parse;
+mod respond;
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    Router,
+    extract::{Path, Request as HttpRequest, State},
+    response::Response,
+    routing::{get, post},
+};
+use backstay_core::failure::{Failure, FailureClass, Refusal};
+use backstay_engine::request::{Client, Request};
+use bytes::Bytes;
+use http::HeaderMap;
+use tokio::time::Instant;
+
+use crate::state::Server;
+use parse::Headers;
+
+/// The routes of the data plane.
+pub(crate) fn routes() -> Router<Arc<Server>> {
+    Router::new()
+        .route("/v1/chat/completions", post(chat_completions))
+        .route("/v1/messages", post(messages))
+        .route("/v1/calls/{call}", post(native))
+        .route("/v1/models", get(models::list))
+        .route("/v1/outcomes", post(outcomes::report))
+        .fallback(unknown_path)
+        .method_not_allowed_fallback(wrong_method)
+}
+
+async fn chat_completions(State(server): State<Arc<Server>>, request: HttpRequest) -> Response {
+    answer(&server, Client::OpenAi, None, request).await
+}
+
+async fn messages(State(server): State<Arc<Server>>, request: HttpRequest) -> Response {
+    answer(&server, Client::Anthropic, None, request).await
+}
+
+async fn native(
+    State(server): State<Arc<Server>>,
+    Path(call): Path<String>,
+    request: HttpRequest,
+) -> Response {
+    answer(&server, Client::Native, Some(call), request).await
+}
+
+/// One call over HTTP, from its first byte to its answer.
+async fn answer(
+    server: &Arc<Server>,
+    client: Client,
+    call: Option<String>,
+    request: HttpRequest,
+) -> Response {
+    let received = Instant::now();
+    let (parts, body) = request.into_parts();
+    let mut call_request = blank(server, client, received);
+    if let Err(failure) = server.admit(&parts.headers) {
+        return refuse(server, &call_request, &failure);
+    }
+    let raw = match body::read(body, &parts.headers, server.limits().body).await {
+        Ok(raw) => raw,
+        Err(failure) => return refuse(server, &call_request, &failure),
+    };
+    call_request.raw = raw;
+    match parse::fill(&mut call_request, call, &Headers(&parts.headers)) {
+        Ok(()) => respond::answered(server.engine().call(call_request.clone()).await, &call_request),
+        Err(failure) => refuse(server, &call_request, &failure),
+    }
+}
+
+fn blank(server: &Server, client: Client, received: Instant) -> Request {
+    Request {
+        id: server.engine().new_id(),
+        received,
+        client,
+        address: Default::default(),
+        body: Arc::default(),
+        raw: Bytes::new(),
+        inputs: None,
+        unit: None,
+        stream: false,
+        include_usage: false,
+        deadline: None,
+    }
+}
+
+/// Refuses a request in its protocol's shape; it is recorded like any other call.
+fn refuse(server: &Server, request: &Request, failure: &Failure) -> Response {
+    respond::answered(server.engine().refuse(request, None, failure), request)
+}
+
+/// The protocol that a client of an endpoint without one most likely speaks.
+fn client_of(headers: &HeaderMap) -> Client {
+    if headers.contains_key("anthropic-version") { Client::Anthropic } else { Client::OpenAi }
+}
+
+async fn unknown_path(State(server): State<Arc<Server>>, request: HttpRequest) -> Response {
+    let failure = Failure::bad_request(
+        "path",
+        "there is nothing at this path; calls go to /v1/chat/completions, /v1/messages or \
+         /v1/calls/{call}",
+    )
+    .because(Refusal::NotFound);
+    unrecorded(&server, &request, &failure)
+}
+
+async fn wrong_method(State(server): State<Arc<Server>>, request: HttpRequest) -> Response {
+    let failure = Failure::bad_request("method", "this path does not answer to this method")
+        .because(Refusal::Method);
+    unrecorded(&server, &request, &failure)
+}
+
+/// An error about a request that is no call.
+fn unrecorded(server: &Server, request: &HttpRequest, failure: &Failure) -> Response {
+    let blank = blank(server, client_of(request.headers()), Instant::now());
+    respond::told(&blank, failure)
+}
+
+/// The failure of a request beyond the server's own limit of calls at once.
+pub(crate) fn too_many_calls(limit: usize) -> Failure {
+    Failure::new(
+        FailureClass::Overloaded,
+        format!("{limit} calls are under way, which is this server's limit (server.max_in_flight)"),
+    )
+    .with_retry_after(Some(Duration::from_secs(1)))
+}

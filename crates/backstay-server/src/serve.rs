@@ -1,0 +1,342 @@
+//! The wiring: opens the store, builds the engine, publishes plans, listens, reloads, and drains.
+
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use axum::Router;
+use backstay_control::{
+    compile::{CompileError, Compiler},
+    project::load,
+    watch::Watch,
+};
+use backstay_core::config::{Mistake, Project};
+use backstay_engine::{
+    Engine, Sink,
+    clock::{Clock, Entropy},
+    plan::Plans,
+};
+use backstay_store::{
+    RegistryStore, Retention, StoreError, recorder::Recorder,
+    sqlite::SqliteRegistry,
+};
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+    server::{conn::auto, graceful::GracefulShutdown},
+    service::TowerToHyperService,
+};
+use tokio::{
+    net::TcpListener,
+    time::{interval, timeout},
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    auth::Keys,
+    gateway, health,
+    state::{Limits, Server},
+};
+
+/// A client has this long to send the head of a request.
+const HEAD_PATIENCE: Duration = Duration::from_secs(15);
+/// The head of a request is at most this large, in bytes.
+const LARGEST_HEAD: usize = 64 << 10;
+
+/// What a server is started with.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The project.
+    pub dir: PathBuf,
+    /// Where to listen instead of where the project says.
+    pub listen: Option<SocketAddr>,
+    /// Whether calls are recorded.
+    pub log: bool,
+    /// Where the engine's random numbers start.
+    pub seed: u64,
+}
+
+/// Why a server did not start, or ended badly.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The project has mistakes.
+    #[error("the project has {} mistakes", .0.len())]
+    Project(Vec<Mistake>),
+    /// The project cannot be run.
+    #[error(transparent)]
+    Compile(#[from] CompileError),
+    /// The store does not open.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The address cannot be listened on.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The address can be reached from other machines, and nobody needs a key.
+    #[error(
+        "{0} can be reached from other machines, and no API key is configured; make one with \
+         `backstay keys create NAME`, or listen on 127.0.0.1"
+    )]
+    OpenToTheWorld(SocketAddr),
+}
+
+/// A server that has opened everything and listens, but does not answer yet.
+#[derive(Debug)]
+pub struct Started {
+    server: Arc<Server>,
+    listener: TcpListener,
+    control: Arc<Mutex<Control>>,
+    dir: PathBuf,
+    drain: Duration,
+    warnings: Vec<String>,
+}
+
+/// The part that changes plans.
+#[derive(Debug)]
+struct Control {
+    compiler: Compiler,
+    registry: SqliteRegistry,
+    retention: Retention,
+}
+
+impl Control {
+    fn plans(&mut self, project: &Project, now_ms: u64) -> Result<(Plans, Vec<String>), CompileError> {
+        self.compiler.compile(project, &mut self.registry, now_ms)
+    }
+}
+
+/// Opens the project and its store, and binds the address.
+///
+/// # Errors
+/// See [`ServeError`]; nothing is left running.
+pub async fn start(options: &Options) -> Result<Started, ServeError> {
+    let project = load(&options.dir).map_err(ServeError::Project)?;
+    let store = options.dir.join(&project.store.path);
+    let mut registry = SqliteRegistry::open(&store)?;
+    let keys = Keys::new(&registry.key_list()?);
+    let address = options.listen.unwrap_or(project.server.listen);
+    if !address.ip().is_loopback() && !keys.required() {
+        return Err(ServeError::OpenToTheWorld(address));
+    }
+    let listener = TcpListener::bind(address)
+        .await
+        .map_err(|source| ServeError::Listen { address, source })?;
+    let sink = if options.log { Sink::Log(Recorder::open(&store)?) } else { Sink::Off };
+    let engine = Arc::new(Engine::new(sink, Clock::System, Entropy::seeded(options.seed)));
+    let mut compiler = Compiler::new(&options.dir, Arc::clone(engine.targets()));
+    let (plans, warnings) = compiler.compile(&project, &mut registry, now_ms(&engine))?;
+    engine.publish(plans);
+    let server = Arc::new(Server::new(engine, keys, limits(&project)));
+    let retention = retention(&project);
+    Ok(Started {
+        server,
+        listener,
+        control: Arc::new(Mutex::new(Control { compiler, registry, retention })),
+        dir: options.dir.clone(),
+        drain: project.server.drain,
+        warnings,
+    })
+}
+
+fn now_ms(engine: &Engine) -> u64 {
+    u64::try_from(engine.clock().since_epoch().as_millis()).unwrap_or(u64::MAX)
+}
+
+fn limits(project: &Project) -> Limits {
+    Limits {
+        calls: usize::try_from(project.server.max_in_flight).unwrap_or(usize::MAX),
+        body: usize::try_from(project.server.max_body).unwrap_or(usize::MAX),
+    }
+}
+
+fn retention(project: &Project) -> Retention {
+    Retention { bodies: project.log.bodies, metadata: project.log.metadata }
+}
+
+impl Started {
+    /// Where it listens.
+    ///
+    /// # Errors
+    /// When the system does not say.
+    pub fn address(&self) -> std::io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// What does not stop the server, but someone should know.
+    #[must_use]
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+
+    /// The engine, for those who run in the same process.
+    #[must_use]
+    pub fn engine(&self) -> Arc<Engine> {
+        Arc::clone(self.server.engine())
+    }
+
+    /// Answers requests until `stop`; then finishes what is under way, within the drain limit, and
+    /// stores every record.
+    pub async fn run(self, stop: impl Future<Output = ()>) {
+        let tasks = TaskTracker::new();
+        let ending = CancellationToken::new();
+        tasks.spawn(ending.clone().run_until_cancelled_owned(reload(
+            Arc::clone(&self.server),
+            Arc::clone(&self.control),
+            self.dir.clone(),
+        )));
+        tasks.spawn(ending.clone().run_until_cancelled_owned(housekeeping(
+            Arc::clone(&self.server),
+            Arc::clone(&self.control),
+        )));
+        let app = gateway::routes().merge(health::routes()).with_state(Arc::clone(&self.server));
+        let connections = GracefulShutdown::new();
+        tokio::select! {
+            () = accept(&self.listener, app, &connections, &tasks) => {}
+            () = stop => {}
+        }
+        self.server.start_draining();
+        drop(self.listener);
+        ending.cancel();
+        tasks.close();
+        let engine = self.server.engine();
+        let drained = timeout(self.drain, async {
+            connections.shutdown().await;
+            engine.drain().await;
+        });
+        if drained.await.is_err() {
+            tracing::warn!(
+                calls = engine.under_way(),
+                "the drain limit passed; calls that are still under way are cut off"
+            );
+        }
+        if let Sink::Log(recorder) = engine.sink() {
+            recorder.close(Duration::from_secs(10));
+        }
+    }
+}
+
+/// Takes connections until the listener breaks for good.
+async fn accept(
+    listener: &TcpListener,
+    app: Router,
+    connections: &GracefulShutdown,
+    tasks: &TaskTracker,
+) {
+    let mut http = auto::Builder::new(TokioExecutor::new());
+    http.http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_PATIENCE)
+        .max_buf_size(LARGEST_HEAD)
+        .pipeline_flush(true);
+    http.http2().timer(TokioTimer::new()).max_header_list_size(64 << 10);
+    loop {
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                // Out of file descriptors, or a connection that was gone at once: others may still do.
+                tracing::warn!(%error, "a connection could not be accepted");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                continue;
+            }
+        };
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "TCP_NODELAY could not be set");
+        }
+        let service = TowerToHyperService::new(app.clone());
+        let connection = http.serve_connection(TokioIo::new(stream), service).into_owned();
+        let connection = connections.watch(connection);
+        tasks.spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, "a connection ended early");
+            }
+        });
+    }
+}
+
+/// Puts a changed project in force; a broken edit keeps the last good plans and says so.
+async fn reload(server: Arc<Server>, control: Arc<Mutex<Control>>, dir: PathBuf) {
+    let mut watch = match Watch::start(&dir) {
+        Ok(watch) => watch,
+        Err(error) => {
+            tracing::warn!(%error, "the project's files cannot be watched; edits need a restart");
+            return;
+        }
+    };
+    while watch.changed().await.is_some() {
+        let (server, control, dir) = (Arc::clone(&server), Arc::clone(&control), dir.clone());
+        let reloaded = tokio::task::spawn_blocking(move || reload_once(&server, &control, &dir));
+        if let Err(error) = reloaded.await {
+            tracing::error!(%error, "reloading the project ended in a panic");
+        }
+    }
+}
+
+fn reload_once(server: &Server, control: &Mutex<Control>, dir: &Path) {
+    let now_ms = now_ms(server.engine());
+    let mut control = control.lock().unwrap_or_else(PoisonError::into_inner);
+    let loaded = load(dir).map_err(|mistakes| {
+        let lines: Vec<_> = mistakes.iter().map(ToString::to_string).collect();
+        lines.join("\n")
+    });
+    let made = loaded.and_then(|project| {
+        let made = control.plans(&project, now_ms).map_err(|error| error.to_string())?;
+        Ok((project, made))
+    });
+    match made {
+        Ok((project, (plans, warnings))) => {
+            warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+            server.engine().publish(plans);
+            server.set_limits(limits(&project));
+            control.retention = retention(&project);
+            server.set_broken(None);
+            tracing::info!(calls = project.calls.len(), "the project was reloaded");
+        }
+        Err(why) => {
+            tracing::error!("the project has mistakes, the last good one stays in force:\n{why}");
+            server.set_broken(Some(why));
+        }
+    }
+}
+
+/// Notices new and revoked keys within a second, and drops what is older than its retention.
+async fn housekeeping(server: Arc<Server>, control: Arc<Mutex<Control>>) {
+    let mut ticks = interval(Duration::from_secs(1));
+    let mut version = None;
+    for second in 0_u64.. {
+        ticks.tick().await;
+        let (server, control) = (Arc::clone(&server), Arc::clone(&control));
+        let done = tokio::task::spawn_blocking(move || {
+            let control = control.lock().unwrap_or_else(PoisonError::into_inner);
+            if second % 3600 == 5
+                && let Sink::Log(recorder) = server.engine().sink()
+            {
+                recorder.retain(now_ms(server.engine()), control.retention);
+            }
+            refresh_keys(&server, &control.registry, version)
+        });
+        version = done.await.unwrap_or(version);
+    }
+}
+
+/// Reads the keys if the registry has changed since `version`.
+fn refresh_keys(server: &Server, registry: &SqliteRegistry, version: Option<u64>) -> Option<u64> {
+    let read = registry.version().and_then(|now| {
+        if version != Some(now) {
+            server.set_keys(Keys::new(&registry.key_list()?));
+        }
+        Ok(now)
+    });
+    match read {
+        Ok(now) => Some(now),
+        Err(error) => {
+            tracing::warn!(%error, "the API keys could not be read; the last known ones hold");
+            version
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! What the handlers share.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use arc_swap::ArcSwap;
+use backstay_core::failure::Failure;
+use backstay_engine::Engine;
+use http::HeaderMap;
+
+use crate::{auth::Keys, gateway::too_many_calls};
+
+/// Bounds of what comes in.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// Calls at once.
+    pub(crate) calls: usize,
+    /// Bytes of a request's body.
+    pub(crate) body: usize,
+}
+
+/// The server as its handlers see it.
+#[derive(Debug)]
+pub(crate) struct Server {
+    engine: Arc<Engine>,
+    keys: ArcSwap<Keys>,
+    limits: ArcSwap<Limits>,
+    /// Why the project on disk is not the one in force, if it is not.
+    broken: ArcSwap<Option<String>>,
+    draining: AtomicBool,
+}
+
+impl Server {
+    pub(crate) fn new(engine: Arc<Engine>, keys: Keys, limits: Limits) -> Self {
+        Self {
+            engine,
+            keys: ArcSwap::from_pointee(keys),
+            limits: ArcSwap::from_pointee(limits),
+            broken: ArcSwap::from_pointee(None),
+            draining: AtomicBool::new(false),
+        }
+    }
+
+    pub(crate) fn engine(&self) -> &Arc<Engine> {
+        &self.engine
+    }
+
+    pub(crate) fn limits(&self) -> Limits {
+        **self.limits.load()
+    }
+
+    pub(crate) fn set_limits(&self, limits: Limits) {
+        self.limits.store(Arc::new(limits));
+    }
+
+    pub(crate) fn set_keys(&self, keys: Keys) {
+        self.keys.store(Arc::new(keys));
+    }
+
+    pub(crate) fn broken(&self) -> Arc<Option<String>> {
+        self.broken.load_full()
+    }
+
+    pub(crate) fn set_broken(&self, why: Option<String>) {
+        self.broken.store(Arc::new(why));
+    }
+
+    pub(crate) fn draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn start_draining(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+    }
+
+    /// Lets a request in: by its key, and while there is room.
+    pub(crate) fn admit(&self, headers: &HeaderMap) -> Result<(), Failure> {
+        self.keys.load().admit(headers)?;
+        let limit = self.limits().calls;
+        if self.engine.under_way() >= limit { Err(too_many_calls(limit)) } else { Ok(()) }
+    }
+}

@@ -1,0 +1,91 @@
+//! One module a command. What they print goes through `render`.
+
+pub(crate) mod call;
+pub(crate) mod check;
+pub(crate) mod demo;
+pub(crate) mod init;
+pub(crate) mod keys;
+pub(crate) mod log;
+pub(crate) mod serve;
+pub(crate) mod show;
+pub(crate) mod sim;
+
+use std::{
+    path::{Path, PathBuf},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use anyhow::{Context, bail};
+use backstay_control::project::load;
+
+use crate::render;
+
+/// A runtime that fits the machine: on one core, threads would only hand work to and fro.
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let mut builder = if cores == 1 {
+        tokio::runtime::Builder::new_current_thread()
+    } else {
+        tokio::runtime::Builder::new_multi_thread()
+    };
+    builder.enable_all().build().context("the async runtime does not start")
+}
+
+/// Milliseconds since the Unix epoch.
+fn now_ms() -> u64 {
+    #[expect(clippy::disallowed_methods, reason = "the command line has no engine to ask")]
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// A seed from the system.
+fn seed() -> anyhow::Result<u64> {
+    let mut bytes = [0; 8];
+    fill_random(&mut bytes)?;
+    Ok(u64::from_le_bytes(bytes))
+}
+
+fn fill_random(bytes: &mut [u8]) -> anyhow::Result<()> {
+    match getrandom::fill(bytes) {
+        Ok(()) => Ok(()),
+        Err(error) => bail!("the system gives no random numbers: {error}"),
+    }
+}
+
+/// Where the project in `dir` keeps its store.
+fn store_path(dir: &Path) -> anyhow::Result<PathBuf> {
+    match load(dir) {
+        Ok(project) => Ok(dir.join(project.store.path)),
+        Err(mistakes) => {
+            render::mistakes(&mistakes)?;
+            bail!("the project has mistakes; `backstay check` lists them")
+        }
+    }
+}
+
+/// Ends on Ctrl-C or SIGTERM.
+async fn asked_to_stop() {
+    use tokio::signal::unix::{SignalKind, signal};
+    match signal(SignalKind::terminate()) {
+        Ok(mut terminate) => tokio::select! {
+            _ = terminate.recv() => {}
+            interrupted = tokio::signal::ctrl_c() => {
+                if let Err(error) = interrupted {
+                    tracing::warn!(%error, "Ctrl-C cannot be noticed");
+                    terminate.recv().await;
+                }
+            }
+        },
+        Err(error) => {
+            tracing::warn!(%error, "SIGTERM cannot be noticed; Ctrl-C still can");
+            if tokio::signal::ctrl_c().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+}
+
+/// `now - span`, in milliseconds since the epoch.
+fn since(span: Duration) -> u64 {
+    now_ms().saturating_sub(u64::try_from(span.as_millis()).unwrap_or(u64::MAX))
+}

@@ -1,0 +1,175 @@
+//! Short texts: mistakes, keys, answers, lists.
+
+use std::{
+    io::Write,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
+
+use backstay_core::{
+    config::{Mistake, Project},
+    failure::FailureClass,
+};
+use backstay_providers::sim::Fault;
+use backstay_store::KeyRow;
+use serde_json::{Value, json};
+
+use super::{BAD, BOLD, DIM, GOOD, WARN, json_line, moment, out, styled, written};
+
+/// The last word of a command that failed.
+pub(crate) fn error(error: &anyhow::Error) {
+    let mut err = anstream::AutoStream::auto(std::io::stderr().lock());
+    // There is nobody left to tell if stderr is closed.
+    drop(writeln!(err, "{} {error:#}", styled(BAD, "error:")));
+}
+
+/// The line that scripts wait for, on stderr.
+pub(crate) fn listening(address: SocketAddr) -> anyhow::Result<()> {
+    let mut err = anstream::AutoStream::auto(std::io::stderr().lock());
+    written(writeln!(err, "listening on http://{address}"))
+}
+
+pub(crate) fn mistakes(mistakes: &[Mistake]) -> anyhow::Result<()> {
+    let mut err = anstream::AutoStream::auto(std::io::stderr().lock());
+    for mistake in mistakes {
+        writeln!(err, "{mistake}\n")?;
+    }
+    let n = mistakes.len();
+    let word = if n == 1 { "mistake" } else { "mistakes" };
+    written(writeln!(err, "{}", styled(BAD, &format!("{n} {word}"))))
+}
+
+pub(crate) fn mistakes_json(mistakes: &[Mistake]) -> anyhow::Result<()> {
+    let list = mistakes.iter().map(|mistake| {
+        json!({
+            "file": mistake.file, "line": mistake.line, "column": mistake.column,
+            "key": mistake.key, "reason": mistake.reason, "remedy": mistake.remedy,
+        })
+    });
+    json_line(&json!({"ok": false, "mistakes": list.collect::<Vec<_>>()}))
+}
+
+pub(crate) fn sound(project: &Project, json: bool) -> anyhow::Result<()> {
+    let calls: Vec<_> = project.calls.keys().collect();
+    if json {
+        let digests = project.calls.values().map(|spec| spec.digest());
+        let calls: Vec<_> = calls.iter().zip(digests).collect();
+        return json_line(&json!({"ok": true, "mistakes": [], "calls": calls}));
+    }
+    let mut out = out();
+    writeln!(out, "{} no mistakes", styled(GOOD, "ok:"))?;
+    for spec in project.calls.values() {
+        let route: Vec<_> = spec.route.iter().map(ToString::to_string).collect();
+        let digest = spec.digest();
+        let short = digest.get(..19).unwrap_or(&digest);
+        writeln!(out, "  {}  {}  {}", styled(BOLD, &spec.call), route.join(" → "), styled(DIM, short))?;
+    }
+    Ok(())
+}
+
+pub(crate) fn initialised(dir: &Path, files: &[PathBuf], json: bool) -> anyhow::Result<()> {
+    if json {
+        return json_line(&json!({"dir": dir, "files": files}));
+    }
+    let mut out = out();
+    for file in files {
+        writeln!(out, "  wrote {}", file.display())?;
+    }
+    let here = dir == Path::new(".");
+    let dir = if here { String::new() } else { format!(" {}", dir.display()) };
+    writeln!(out, "\nNext:")?;
+    writeln!(out, "  backstay check{dir}")?;
+    writeln!(out, "  backstay serve{dir}")?;
+    written(writeln!(out, "  backstay call hello --input name=Ada      # in another terminal"))
+}
+
+pub(crate) fn key_made(key: &str, row: &KeyRow, json: bool) -> anyhow::Result<()> {
+    if json {
+        return json_line(&json!({"id": row.id, "name": row.name, "key": key}));
+    }
+    let mut out = out();
+    writeln!(out, "{}", styled(BOLD, key))?;
+    let mut err = anstream::AutoStream::auto(std::io::stderr().lock());
+    written(writeln!(
+        err,
+        "This is the key `{}`. Only its hash is kept: it cannot be shown again.",
+        row.name
+    ))
+}
+
+pub(crate) fn keys(rows: &[KeyRow], json: bool) -> anyhow::Result<()> {
+    for row in rows.iter().filter(|_| json) {
+        json_line(&json!({
+            "id": row.id, "name": row.name,
+            "created_ms": row.created_ms, "revoked_ms": row.revoked_ms,
+        }))?;
+    }
+    if json {
+        return Ok(());
+    }
+    let mut out = out();
+    if rows.is_empty() {
+        return written(writeln!(
+            out,
+            "There are no keys: the gateway answers everyone on this machine, and nobody else.\n\
+             Make one with `backstay keys create NAME`; from then on every request needs a key."
+        ));
+    }
+    for row in rows {
+        let state = row.revoked_ms.map_or_else(
+            || styled(GOOD, "in force"),
+            |at| styled(DIM, &format!("revoked {}", moment(at))),
+        );
+        writeln!(out, "{}  {:<24}  made {}  {state}", row.id, row.name, moment(row.created_ms))?;
+    }
+    Ok(())
+}
+
+pub(crate) fn key_revoked(row: &KeyRow, json: bool) -> anyhow::Result<()> {
+    if json {
+        return json_line(&json!({"id": row.id, "name": row.name, "revoked_ms": row.revoked_ms}));
+    }
+    written(writeln!(out(), "revoked {} ({}); running gateways notice within a second", row.id, row.name))
+}
+
+/// Every failure class by name, for complaints about a wrong one.
+pub(crate) fn classes() -> String {
+    let mut names: Vec<_> = FailureClass::ALL.iter().map(|class| class.name()).collect();
+    names.dedup();
+    names.join(", ")
+}
+
+pub(crate) fn faults(json: bool) -> anyhow::Result<()> {
+    if json {
+        for fault in Fault::ALL {
+            json_line(&json!({"fault": fault.name(), "what": fault.what()}))?;
+        }
+        return Ok(());
+    }
+    let mut out = out();
+    for fault in Fault::ALL {
+        if writeln!(out, "{:<24} {}", fault.name(), fault.what()).is_err() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+pub(crate) fn answer(answer: &Value, json: bool) -> anyhow::Result<()> {
+    if json {
+        return json_line(answer);
+    }
+    let text = |pointer: &str| answer.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+    let mut err = anstream::AutoStream::auto(std::io::stderr().lock());
+    if answer.get("error").is_some() {
+        let (class, message) = (text("/error/type"), text("/error/message"));
+        return written(writeln!(err, "{} {message}", styled(BAD, &format!("{class}:"))));
+    }
+    written(writeln!(out(), "{}", text("/text")))?;
+    let mark = match text("/degraded") {
+        "none" | "" => String::new(),
+        how => format!(", {}", styled(WARN, &format!("degraded: {how} after {}", text("/failure")))),
+    };
+    let (id, outcome, release) = (text("/id"), text("/outcome"), text("/release"));
+    written(writeln!(err, "{}{mark}", styled(DIM, &format!("{id}  {release}  {outcome}"))))
+}
