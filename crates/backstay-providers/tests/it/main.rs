@@ -1,1 +1,11 @@
-//! x
+//! Tests of the wire formats through their public interface.
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "clippy allows these in tests, but not in what tests share; a panic is the report"
+)]
+
+mod golden;
+mod hostile;
+mod sse;
+mod streams;
