@@ -59,10 +59,13 @@ impl Accumulator {
         self.has_content |= delta.is_content();
         match delta {
             Delta::Start { id, model } => {
-                self.spend(id.as_ref().map_or(0, String::len))?;
-                self.spend(model.as_ref().map_or(0, String::len))?;
-                self.id = id.clone().or(self.id.take());
-                self.model = model.clone().or(self.model.take());
+                // Said again with every event by most; only the last one is kept.
+                if id.is_some() && self.id != *id {
+                    self.id.clone_from(id);
+                }
+                if model.is_some() && self.model != *model {
+                    self.model.clone_from(model);
+                }
             }
             Delta::Text { choice, text } => self.choice(*choice, text.len())?.text.push_str(text),
             Delta::Reasoning { choice, text } => {

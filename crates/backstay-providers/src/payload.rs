@@ -12,6 +12,9 @@ use serde::de::DeserializeOwned;
 /// `upstream_error` with path and expectation, or with the position of a syntax error.
 pub(crate) fn read<T: DeserializeOwned>(bytes: &[u8], what: &str) -> Result<T, Failure> {
     use serde_json::error::Category;
+    if bytes.trim_ascii().is_empty() {
+        return Err(upstream(format!("the provider's {what} is empty")));
+    }
     let mut reader = serde_json::Deserializer::from_slice(bytes);
     let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
         let at = error.inner();
@@ -37,6 +40,8 @@ fn mismatch(error: &serde_json::Error) -> String {
     let text = error.to_string();
     let text = text.rsplit_once(" at line ").map_or(text.as_str(), |(before, _)| before);
     if let Some((_, expected)) = text.rsplit_once(", expected ") {
+        let expected =
+            if matches!(expected, "u64" | "usize") { "a whole number" } else { expected };
         return format!("something other than {expected}");
     }
     // The only other sentence that our types can cause names a field of our own.
@@ -68,8 +73,9 @@ mod tests {
     fn a_mistake_is_named_by_place_and_expectation_and_never_quoted() {
         assert_eq!(
             message(r#"{"items":[1,"my secret, expected u8"]}"#),
-            "the provider's reply has something other than u64 at `items[1]`"
+            "the provider's reply has something other than a whole number at `items[1]`"
         );
+        assert_eq!(message(" "), "the provider's reply is empty");
         assert_eq!(message("{}"), "the provider's reply has no field `items` at `.`");
         assert_eq!(message("<html>"), "the provider's reply is not JSON (line 1, column 1)");
         assert_eq!(message(r#"{"items":["#), "the provider's reply ends in the middle of its JSON");

@@ -51,10 +51,10 @@ pub(crate) fn rejected(
         | FailureClass::Consumer => None,
     };
     let code = code.filter(|code| is_plain(code)).map(|c| format!(" ({c})")).unwrap_or_default();
-    let message = if (200..300).contains(&status) {
-        format!("the provider answered with an error in place of a reply{code}")
-    } else {
-        format!("the provider rejected the request with status {status}{code}")
+    let message = match status {
+        200..=299 => format!("the provider answered with an error in place of a reply{code}"),
+        400..=499 => format!("the provider rejected the request with status {status}{code}"),
+        _ => format!("the provider answered with status {status}{code}"),
     };
     Failure::new(class, message).with_status(status).with_retry_after(hinted)
 }

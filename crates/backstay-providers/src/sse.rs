@@ -136,6 +136,8 @@ impl SseReader {
             };
             if self.state == State::Start && line.starts_with(b"\xEF\xBB\xBF") {
                 line = line.slice(3..);
+                // Counted, so that the bound does not depend on how the bytes were cut.
+                self.size = 3;
             }
             self.state = if ending.first() == Some(&b'\r') { State::AfterCr } else { State::Lines };
             return Ok(Some(line));

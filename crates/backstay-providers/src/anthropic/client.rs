@@ -72,19 +72,21 @@ fn content(choice: &Choice) -> Result<Vec<Value>, Failure> {
             blocks.push(json!({"type": "text", "text": text}));
         }
     }
-    for tool in &choice.tool_calls {
-        blocks.push(tool_use(tool)?);
+    for (index, tool) in choice.tool_calls.iter().enumerate() {
+        blocks.push(tool_use(index, tool)?);
     }
     Ok(blocks)
 }
 
-fn tool_use(tool: &ToolCall) -> Result<Value, Failure> {
+fn tool_use(index: usize, tool: &ToolCall) -> Result<Value, Failure> {
     let arguments = if tool.arguments.trim().is_empty() { "{}" } else { &tool.arguments };
     let input: Map<String, Value> = serde_json::from_str(arguments).map_err(|_| {
         let message = "the arguments of a tool call are not a JSON object";
         Failure::new(FailureClass::Malformed, message)
     })?;
-    Ok(json!({"type": "tool_use", "id": tool.id, "name": tool.name, "input": input}))
+    // OpenAI's older function calls have no id; a result must be able to name its call.
+    let id = if tool.id.is_empty() { format!("toolu_{index}") } else { tool.id.clone() };
+    Ok(json!({"type": "tool_use", "id": id, "name": tool.name, "input": input}))
 }
 
 fn stop_reason_of(choice: &Choice) -> &str {

@@ -20,6 +20,11 @@ pub(super) fn output_format(schema: &Value) -> Option<Value> {
 
 fn accepted(schema: &Value) -> Option<Value> {
     let schema = schema.as_object()?;
+    if let Some(kind) = nullable(schema) {
+        let mut other = schema.clone();
+        other.insert("type".to_owned(), kind.clone());
+        return Some(json!({"anyOf": [accepted(&Value::Object(other))?, {"type": "null"}]}));
+    }
     let mut out = Map::new();
     for (keyword, value) in schema {
         let kept = match keyword.as_str() {
@@ -46,6 +51,18 @@ fn accepted(schema: &Value) -> Option<Value> {
         out.insert("additionalProperties".to_owned(), false.into());
     }
     Some(Value::Object(out))
+}
+
+/// The other type of a schema for it or `null`, which must be said as `anyOf`.
+fn nullable(schema: &Map<String, Value>) -> Option<&Value> {
+    // References into a definition would miss it one level further down.
+    if schema.contains_key("$defs") || schema.contains_key("definitions") {
+        return None;
+    }
+    match schema.get("type")?.as_array()?.as_slice() {
+        [kind, null] | [null, kind] if null == "null" => Some(kind),
+        _ => None,
+    }
 }
 
 fn each(schemas: &Value) -> Option<Value> {
@@ -91,10 +108,13 @@ mod tests {
                 "minimum": {"type": "number"},
                 "when": {"type": "string", "format": "date"},
                 "odd": {"anyOf": [{"type": "string"}, {"type": "null"}]},
-                "list": {"type": "array", "items": {
-                    "type": ["object", "null"], "properties": {"a": {"$ref": "#/$defs/x"}},
-                    "additionalProperties": false
-                }},
+                "list": {"type": "array", "items": {"anyOf": [
+                    {
+                        "type": "object", "properties": {"a": {"$ref": "#/$defs/x"}},
+                        "additionalProperties": false
+                    },
+                    {"type": "null"},
+                ]}},
             },
             "required": ["minimum"],
             "$defs": {"x": {"enum": [1, 2]}},

@@ -126,6 +126,7 @@ impl MessageWriter {
             return *block;
         }
         let (id, name) = opens;
+        let id = id.filter(|id| !id.is_empty());
         let id = id.map_or_else(|| format!("toolu_{index}"), str::to_owned);
         let name = name.unwrap_or_default();
         let block = json!({"type": "tool_use", "id": id, "name": name, "input": {}});

@@ -70,7 +70,8 @@ impl ChunkWriter {
         *has_arguments |= !piece.arguments.is_empty();
         let position = *position;
         let call = if opens {
-            let id = piece.id.map_or_else(|| format!("call_{position}"), str::to_owned);
+            let id = piece.id.filter(|id| !id.is_empty());
+            let id = id.map_or_else(|| format!("call_{position}"), str::to_owned);
             let name = piece.name.unwrap_or_default();
             let function = json!({"name": name, "arguments": piece.arguments});
             json!({"index": position, "id": id, "type": "function", "function": function})

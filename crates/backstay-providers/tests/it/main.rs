@@ -1,4 +1,18 @@
+<<<<<<< HEAD
 //! Tests of the crate from outside, over real sockets on the loopback interface.
 
 #[cfg(test)]
 mod transport;
+=======
+//! Tests of the wire formats through their public interface.
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "clippy allows these in tests, but not in what tests share; a panic is the report"
+)]
+
+mod golden;
+mod hostile;
+mod sse;
+mod streams;
+>>>>>>> wires
