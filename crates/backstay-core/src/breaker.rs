@@ -156,3 +156,72 @@ impl Breaker {
         };
     }
 }
+
+#[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "any instant will do as the start of a test")]
+mod tests {
+    use super::*;
+
+    const LEASE: Duration = Duration::from_secs(10);
+
+    fn opened(start: Instant, policy: &BreakerPolicy) -> Breaker {
+        let mut breaker = Breaker::new(start);
+        for _ in 0..policy.consecutive {
+            assert!(breaker.admit(start, LEASE));
+            breaker.observe(policy, true, start);
+        }
+        breaker
+    }
+
+    #[test]
+    fn failures_in_a_row_open_it_and_one_probe_closes_it() {
+        let (start, policy) = (Instant::now(), BreakerPolicy::default());
+        let mut breaker = opened(start, &policy);
+        assert_eq!(breaker.state(start), BreakerState::Open);
+        let later = start + policy.open_for;
+        assert!(!breaker.would_admit(later - Duration::from_millis(1)));
+        assert!(breaker.admit(later, LEASE));
+        assert!(!breaker.admit(later, LEASE), "one probe at a time");
+        breaker.observe(&policy, false, later);
+        assert_eq!(breaker.state(later), BreakerState::Closed);
+    }
+
+    #[test]
+    fn a_dropped_probe_does_not_shut_it_for_ever() {
+        let (start, policy) = (Instant::now(), BreakerPolicy::default());
+        let mut breaker = opened(start, &policy);
+        let later = start + policy.open_for;
+        assert!(breaker.admit(later, LEASE));
+        assert!(breaker.admit(later + LEASE, LEASE), "the lease ran out");
+        breaker.release(later + LEASE);
+        assert!(breaker.admit(later + LEASE, LEASE), "the lease was given back");
+    }
+
+    #[test]
+    fn open_time_doubles_up_to_five_minutes() {
+        let (start, policy) = (Instant::now(), BreakerPolicy::default());
+        let (mut breaker, mut now) = (opened(start, &policy), start);
+        for expected in [15, 30, 60, 120, 240, 300, 300] {
+            let wait = Duration::from_secs(expected);
+            assert!(!breaker.would_admit(now + wait - Duration::from_millis(1)), "{expected}");
+            now += wait;
+            assert!(breaker.admit(now, LEASE), "{expected}");
+            breaker.observe(&policy, true, now);
+        }
+    }
+
+    #[test]
+    fn the_rate_counts_from_min_calls_on_and_the_window_forgets() {
+        let (start, policy) = (Instant::now(), BreakerPolicy::default());
+        let mut breaker = Breaker::new(start);
+        for call in 0..9 {
+            breaker.observe(&policy, call % 2 == 0, start);
+            assert_eq!(breaker.state(start), BreakerState::Closed);
+        }
+        let mut forgetful = breaker.clone();
+        breaker.observe(&policy, true, start);
+        assert_eq!(breaker.state(start), BreakerState::Open);
+        forgetful.observe(&policy, true, start + policy.window);
+        assert_eq!(forgetful.state(start + policy.window), BreakerState::Closed);
+    }
+}
