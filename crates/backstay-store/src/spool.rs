@@ -152,6 +152,25 @@ impl Spool {
         inner.unlink_stored(&self.dir)
     }
 
+    /// Hands back the oldest segment that has frames which are not stored, in order that they be
+    /// replayed here and now; the open one is closed for that. The segment is then the caller's:
+    /// what [`Spool::committed`] is told of its frames later changes nothing.
+    ///
+    /// # Errors
+    /// When it cannot be read; it is left for the next start.
+    pub fn reclaim(&self) -> io::Result<Option<RecoveredSegment>> {
+        let mut inner = self.lock_inner();
+        let Some(place) = inner.segments.iter().position(|state| state.waiting > 0) else {
+            return Ok(None);
+        };
+        let Some(state) = inner.segments.remove(place) else { return Ok(None) };
+        inner.open.take_if(|open| open.number == state.number);
+        drop(inner);
+        let path = path_of(&self.dir, state.number);
+        let bytes = fs::read(&path)?;
+        Ok(Some(RecoveredSegment { path, bytes, at: 0 }))
+    }
+
     /// Ends a clean shutdown: unlinks every segment whose frames are all stored, the open one too.
     ///
     /// # Errors
@@ -339,3 +358,6 @@ impl RecoveredSegment {
         fs::remove_file(self.path)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -129,11 +129,11 @@ pub struct SqliteRecords {
     dir: PathBuf,
     next_seq: u64,
     /// Open for writing, the last used one first.
-    open: Vec<DayFiles>,
+    pub(super) open: Vec<DayFiles>,
 }
 
 #[derive(Debug)]
-struct DayFiles {
+pub(super) struct DayFiles {
     day: Day,
     calls: Connection,
     bodies: Option<Connection>,
