@@ -351,16 +351,22 @@ struct Writer {
 impl Drop for Writer {
     /// Also when the store panics: nobody must wait for a thread that is gone.
     fn drop(&mut self) {
-        self.shared.lock().phase = Phase::Stopped;
+        let mut state = self.shared.lock();
+        state.phase = Phase::Stopped;
+        if thread::panicking() {
+            let told = "the thread that writes the call log panicked: restart the server, and report \
+                        the panic that it logged; what was answered is in the spool";
+            state.store_error = Some(told.to_owned());
+        }
+        drop(state);
         self.shared.settled.notify_all();
     }
 }
 
 impl Writer {
     fn run(mut self, recovered: Option<Recovered>) {
-        if self.work(recovered).is_err() {
-            // Said by the accounting: pending, and the error of the store.
-        }
+        // That it gave up is said by the accounting: pending, and the error of the store.
+        let _gave_up = self.work(recovered).is_err();
         if let Some(spool) = &self.shared.spool
             && spool.close().is_err()
         {

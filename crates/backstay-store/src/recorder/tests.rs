@@ -17,7 +17,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::{
     ErrorKind, Filter, MemoryStore, RecordReader, SqliteReader, SqliteRecords, StoreError,
-    conformance::{DAY, NOON, bare, found, full, id},
+    conformance::{DAY, NOON, bare, found, full, id, typical},
     sqlite::assert_sound,
 };
 
@@ -250,6 +250,31 @@ fn a_failing_store_leaves_the_spool_for_the_next_start() {
     assert_eq!(found(&store, &id(NOON, 7).to_string()).unwrap().record, full(NOON, 7));
 }
 
+/// Dies of its first batch.
+struct Panicking;
+
+impl RecordStore for Panicking {
+    fn append(&mut self, _batch: &[Entry]) -> Result<Appended, StoreError> {
+        panic!("on purpose")
+    }
+    fn retain(&mut self, _now_ms: u64, _keep: &Retention) -> Result<Retained, StoreError> {
+        panic!("on purpose")
+    }
+}
+
+#[test]
+fn nobody_waits_for_a_writer_that_panicked() {
+    let recorder =
+        Recorder::start(Box::new(Panicking), None, quick(), Retention::default()).unwrap();
+    recorder.record(bare(NOON, 1));
+    assert!(!recorder.flush(LONG));
+    recorder.record(bare(NOON, 2));
+    let end = recorder.close(LONG);
+    assert_exact(&end);
+    assert_eq!((end.pending, shed(&end, "closed")), (1, 1));
+    assert!(end.store_error.unwrap().contains("panicked"));
+}
+
 #[test]
 fn a_frame_that_cannot_be_read_does_not_stop_the_replay() {
     let dir = tempfile::tempdir().unwrap();
@@ -354,10 +379,7 @@ fn measure_recording() {
     let mut took = Vec::new();
     let start = std::time::Instant::now();
     for n in 0..calls {
-        let mut record = full(NOON + n / 5, n);
-        record.attempts.truncate(1);
-        record.request = Some("q".repeat(1_500));
-        record.answer = Some("a".repeat(500));
+        let record = typical(NOON + n / 5, n);
         let before = std::time::Instant::now();
         recorder.record(record);
         took.push(before.elapsed());

@@ -12,7 +12,7 @@ use rusqlite::Connection;
 use super::{SqliteReader, SqliteRecords, SqliteRegistry};
 use crate::{
     Entry, ErrorKind, Filter, Lookup, RecordReader, RecordStore, RegistryStore,
-    conformance::{DAY, NOON, call, found, full},
+    conformance::{DAY, NOON, call, found, full, typical},
 };
 
 /// Every database of the directory passes SQLite's own check.
@@ -201,13 +201,8 @@ fn measure_appending() {
         let calls = 50 * 1024;
         let mut took = std::time::Duration::ZERO;
         for start in (0..calls).step_by(size) {
-            let mut batch = batch(start..start + size as u64);
-            for entry in &mut batch {
-                let Entry::Call(record) = entry else { continue };
-                record.attempts.truncate(1);
-                record.request = Some("q".repeat(1_500));
-                record.answer = Some("a".repeat(500));
-            }
+            let batch: Vec<_> =
+                (start..start + size as u64).map(|n| call(typical(NOON + n / 5, n))).collect();
             let before = std::time::Instant::now();
             records.append(&batch).unwrap();
             took += before.elapsed();
