@@ -2,8 +2,9 @@
 //!
 //! Three traits by need: [`RecordStore`] is appended to by one writer, [`RecordReader`] answers
 //! questions about what was written, [`RegistryStore`] is transactional. [`sqlite`] is the store of a
-//! gateway, [`memory`] the one of tests under paused time. [`Spool`] keeps what was answered but not
-//! stored yet. All SQL of the gateway is in this crate, and no decision about calls.
+//! gateway, [`memory`] the one of tests under paused time. [`Recorder`] stands between the call path
+//! and a [`RecordStore`], so that no call ever waits for a disk to sync; [`Spool`] keeps what was
+//! answered but not stored yet. All SQL of the gateway is in this crate, and no decision about calls.
 
 use serde::{Deserialize, Serialize};
 
@@ -14,12 +15,14 @@ mod conformance;
 mod error;
 pub mod memory;
 mod query;
+pub mod recorder;
 pub mod spool;
 pub mod sqlite;
 
 pub use error::{ErrorKind, StoreError};
 pub use memory::MemoryStore;
 pub use query::{CallRow, Counts, Filter, Lookup, StoredCall};
+pub use recorder::{Accounting, Limits, Recorder};
 pub use spool::Spool;
 pub use sqlite::{SqliteReader, SqliteRecords, SqliteRegistry};
 

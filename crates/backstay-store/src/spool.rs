@@ -26,6 +26,8 @@ const MAX_PAYLOAD: usize = 64 << 20;
 /// What all segments together may hold before frames are refused: many minutes of a store that is
 /// out of order, and a bound for the disk.
 const MAX_BYTES: u64 = 512 << 20;
+/// An open segment up to this length is emptied under the lock, a longer one replaced.
+const EMPTIED_IN_PLACE: u64 = 256 << 10;
 const HEADER: usize = 8;
 const LOCK: &str = "backstay.lock";
 const PREFIX: &str = "spool-";
@@ -148,8 +150,28 @@ impl Spool {
         if let Some(state) = inner.segments.iter_mut().find(|state| state.number == segment.0) {
             state.waiting = state.waiting.saturating_sub(frames);
         }
-        inner.empty_stored()?;
-        inner.unlink_stored(&self.dir)
+        let stored = inner.take_stored();
+        drop(inner);
+        self.unlink(&stored)
+    }
+
+    /// Hands back the oldest segment that has frames which are not stored, in order that they be
+    /// replayed here and now; the open one is closed for that. The segment is then the caller's:
+    /// what [`Spool::committed`] is told of its frames later changes nothing.
+    ///
+    /// # Errors
+    /// When it cannot be read; it is left for the next start.
+    pub fn reclaim(&self) -> io::Result<Option<RecoveredSegment>> {
+        let mut inner = self.lock_inner();
+        let Some(place) = inner.segments.iter().position(|state| state.waiting > 0) else {
+            return Ok(None);
+        };
+        let Some(state) = inner.segments.remove(place) else { return Ok(None) };
+        inner.open.take_if(|open| open.number == state.number);
+        drop(inner);
+        let path = path_of(&self.dir, state.number);
+        let bytes = fs::read(&path)?;
+        Ok(Some(RecoveredSegment { path, bytes, at: 0 }))
     }
 
     /// Ends a clean shutdown: unlinks every segment whose frames are all stored, the open one too.
@@ -159,7 +181,20 @@ impl Spool {
     pub fn close(&self) -> io::Result<()> {
         let mut inner = self.lock_inner();
         inner.open = None;
-        inner.unlink_stored(&self.dir)
+        let stored = inner.take_stored();
+        drop(inner);
+        self.unlink(&stored)
+    }
+
+    /// Not under the lock: to free megabytes takes the kernel longer than a call may wait.
+    fn unlink(&self, segments: &[u64]) -> io::Result<()> {
+        let mut result = Ok(());
+        for number in segments {
+            if let Err(error) = fs::remove_file(path_of(&self.dir, *number)) {
+                result = Err(error);
+            }
+        }
+        result
     }
 
     fn lock_inner(&self) -> MutexGuard<'_, Inner> {
@@ -186,36 +221,29 @@ impl Inner {
         Ok(Open { file, number, good: 0 })
     }
 
-    fn empty_stored(&mut self) -> io::Result<()> {
+    /// Takes out the segments whose frames are all stored, for their files to be unlinked. The open
+    /// one is emptied in its place if that is quick.
+    fn take_stored(&mut self) -> Vec<u64> {
         if let (Some(open), Some(state)) = (&mut self.open, self.segments.back_mut())
-            && state.number == open.number
             && state.waiting == 0
-            && open.good > 0
         {
-            open.file.set_len(0)?;
-            open.good = 0;
-            state.bytes = 0;
+            if open.good <= EMPTIED_IN_PLACE && open.file.set_len(0).is_ok() {
+                open.good = 0;
+                state.bytes = 0;
+            } else {
+                self.open = None;
+            }
         }
-        Ok(())
-    }
-
-    fn unlink_stored(&mut self, dir: &Path) -> io::Result<()> {
         let open = self.open.as_ref().map(|open| open.number);
-        let mut result = Ok(());
+        let mut stored = Vec::new();
         self.segments.retain(|segment| {
-            if segment.waiting > 0 || open == Some(segment.number) {
-                return true;
+            let keep = segment.waiting > 0 || open == Some(segment.number);
+            if !keep {
+                stored.push(segment.number);
             }
-            match fs::remove_file(path_of(dir, segment.number)) {
-                Ok(()) => false,
-                Err(error) if error.kind() == io::ErrorKind::NotFound => false,
-                Err(error) => {
-                    result = Err(error);
-                    true
-                }
-            }
+            keep
         });
-        result
+        stored
     }
 }
 
@@ -339,3 +367,6 @@ impl RecoveredSegment {
         fs::remove_file(self.path)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -90,3 +90,8 @@ fn count_opt(row: &rusqlite::Row<'_>, index: usize) -> rusqlite::Result<Option<u
         .map(|v| u64::try_from(v).map_err(|_| rusqlite::Error::IntegralValueOutOfRange(index, v)))
         .transpose()
 }
+
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+pub(crate) use tests::assert_sound;

@@ -211,7 +211,7 @@ impl RecordReader for SqliteReader {
 }
 
 /// The filter as SQL, its `after` and `limit` aside, and the values of its parameters.
-fn conditions(filter: &Filter) -> (String, Vec<Box<dyn ToSql>>) {
+pub(super) fn conditions(filter: &Filter) -> (String, Vec<Box<dyn ToSql>>) {
     let mut sql = String::from("1");
     let mut values: Vec<Box<dyn ToSql>> = Vec::new();
     let mut and = |condition: &str, value: Box<dyn ToSql>| {

@@ -129,11 +129,11 @@ pub struct SqliteRecords {
     dir: PathBuf,
     next_seq: u64,
     /// Open for writing, the last used one first.
-    open: Vec<DayFiles>,
+    pub(super) open: Vec<DayFiles>,
 }
 
 #[derive(Debug)]
-struct DayFiles {
+pub(super) struct DayFiles {
     day: Day,
     calls: Connection,
     bodies: Option<Connection>,
@@ -162,13 +162,12 @@ impl SqliteRecords {
         if !entries.iter().any(|entry| matches!(entry, Entry::Call(_))) && !calls.exists() {
             return Ok(Appended { expired: u64::try_from(entries.len()).unwrap_or(u64::MAX) });
         }
-        let next_seq = self.next_seq;
         // Put back only if all goes well: after an error the files are opened again, since they may
         // have been mended or moved away by then.
         let mut files = self.take_day(day)?;
         let wrong = |error| StoreError::sqlite(&calls, error);
         let transaction = files.calls.transaction().map_err(wrong)?;
-        let (next_seq, bodies) = insert_all(&transaction, entries, next_seq).map_err(wrong)?;
+        let (next_seq, bodies) = insert_all(&transaction, entries, self.next_seq).map_err(wrong)?;
         transaction.commit().map_err(wrong)?;
         // Calls first: should the bodies fail, the repeated batch finds each call and its number.
         files.append_bodies(&self.dir, &bodies)?;
@@ -182,7 +181,10 @@ impl SqliteRecords {
             return Ok(self.open.remove(place));
         }
         self.open.truncate(OPEN_DAYS - 1);
-        let calls = file::open_writer(&day.path(&self.dir, Holds::Calls), &CALLS)?;
+        let path = day.path(&self.dir, Holds::Calls);
+        let calls = file::open_writer(&path, &CALLS)?;
+        // It may have been put there, or mended, after this store was opened.
+        self.next_seq = self.next_seq.max(last_seq(&path)? + 1);
         Ok(DayFiles { day, calls, bodies: None })
     }
 }

@@ -1,0 +1,549 @@
+//! Between the call path and the store: takes records without ever waiting for the store, and writes
+//! them in batches on a thread of its own.
+//!
+//! A record is in the spool before [`Recorder::record`] returns, and in the store a few milliseconds
+//! later. When the store is slow or fails the queue fills, up to its bounds; past them bodies are shed
+//! first and records next. What is shed is counted at once, and stays in the spool: it is stored when
+//! the store has caught up, or at the next start. `received = stored + pending + shed` holds at every
+//! instant, because all four change under one lock.
+
+use std::{
+    collections::VecDeque,
+    io,
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+use backstay_core::record::{CallRecord, OutcomeReport};
+
+use crate::{
+    Appended, Entry, RecordStore, Retained, Retention, Spool,
+    spool::{Recovered, RecoveredSegment, Segment},
+};
+
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// The bounds of the queue and the rhythm of the writer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// The most entries that wait.
+    pub entries: usize,
+    /// The most bytes that wait, as JSON.
+    pub bytes: usize,
+    /// The most entries of one transaction.
+    pub batch: usize,
+    /// So many entries wake the writer before `gather` has passed.
+    pub wake_at: usize,
+    /// How long the writer lets entries gather: the time for which a record is only in the spool.
+    pub gather: Duration,
+    /// The first pause after a failure of the store; doubled each time, up to 5 seconds.
+    pub pause: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            entries: 65_536,
+            bytes: 32 << 20,
+            batch: 1024,
+            wake_at: 256,
+            gather: Duration::from_millis(10),
+            pause: Duration::from_millis(50),
+        }
+    }
+}
+
+/// What became of all that was received.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Accounting {
+    /// Records and reports that were handed in: always `stored + pending` and all of `shed` together.
+    pub received: u64,
+    /// In the store.
+    pub stored: u64,
+    /// In the queue or on their way to the store.
+    pub pending: u64,
+    /// Given up, by reason: `queue_full`, `expired` (a report on a day that is not kept any more),
+    /// `closed` (handed in after the shutdown began).
+    pub shed: [(&'static str, u64); 3],
+    /// Stored without their request and answer (reason `body_queue_full`); part of the others.
+    pub bodies_shed: u64,
+    /// Entries that were stored from the spool, after a crash or after they were shed. Apart from
+    /// `received`; some of them may have been stored before.
+    pub replayed: u64,
+    /// Frames of the spool that this version cannot read, and torn tails.
+    pub unreadable: u64,
+    /// Times that the spool failed: meanwhile a crash would lose the last milliseconds.
+    pub spool_errors: u64,
+    /// Times that the store failed.
+    pub store_errors: u64,
+    /// What is wrong with the store now.
+    pub store_error: Option<String>,
+    /// Days that retention has dropped since the start.
+    pub retained: Retained,
+}
+
+#[derive(Debug)]
+struct Item {
+    entry: Entry,
+    bytes: usize,
+    /// `None`: the spool could not take it.
+    segment: Option<Segment>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    queue: VecDeque<Item>,
+    queued_bytes: usize,
+    in_flight: usize,
+    received: u64,
+    stored: u64,
+    queue_full: u64,
+    expired: u64,
+    closed: u64,
+    bodies_shed: u64,
+    replayed: u64,
+    unreadable: u64,
+    spool_errors: u64,
+    store_errors: u64,
+    store_error: Option<String>,
+    retained: Retained,
+    /// Asked for and not done yet, with its time.
+    retain: Option<u64>,
+    /// Entries that were shed and are still in the spool.
+    held: u64,
+    phase: Phase,
+    /// Somebody waits: do not gather.
+    hurry: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+enum Phase {
+    /// What an earlier process left behind is being stored.
+    #[default]
+    Replaying,
+    Running,
+    /// Nothing new is taken in.
+    Closing,
+    /// The writer's thread has ended.
+    Stopped,
+}
+
+impl State {
+    /// All entries that were ever queued and have left the queue for good.
+    fn settled(&self) -> u64 {
+        self.stored + self.expired
+    }
+
+    fn pending(&self) -> u64 {
+        u64::try_from(self.queue.len() + self.in_flight).unwrap_or(u64::MAX)
+    }
+
+    /// Queues an entry or sheds it. The entry's JSON is `bytes` long.
+    fn push(&mut self, mut item: Item, limits: &Limits) {
+        self.received += 1;
+        if self.phase >= Phase::Closing {
+            self.closed += 1;
+            return;
+        }
+        if self.queued_bytes + item.bytes > limits.bytes
+            && let Entry::Call(record) = &mut item.entry
+        {
+            let bodies = strip(record);
+            if bodies > 0 {
+                self.bodies_shed += 1;
+                item.bytes = item.bytes.saturating_sub(bodies);
+            }
+        }
+        if self.queue.len() >= limits.entries || self.queued_bytes + item.bytes > limits.bytes {
+            self.queue_full += 1;
+            self.held += u64::from(item.segment.is_some());
+            return;
+        }
+        self.queued_bytes += item.bytes;
+        self.queue.push_back(item);
+    }
+}
+
+/// Takes the bodies away; their length.
+fn strip(record: &mut CallRecord) -> usize {
+    let length = |body: Option<String>| body.map_or(0, |body| body.len());
+    length(record.request.take()) + length(record.answer.take())
+}
+
+#[derive(Debug)]
+struct Shared {
+    state: Mutex<State>,
+    /// The writer waits on this one,
+    work: Condvar,
+    /// and those who wait for the writer on this one.
+    settled: Condvar,
+    spool: Option<Spool>,
+    limits: Limits,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Nothing panics while it is held; counters that go on are better than none.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn close(&self) {
+        let mut state = self.lock();
+        state.phase = state.phase.max(Phase::Closing);
+        drop(state);
+        self.work.notify_all();
+    }
+}
+
+/// A handle on the recorder; every clone is the same one. With the last one the writer stores what it
+/// has and ends; [`Recorder::close`] waits for that.
+#[derive(Clone, Debug)]
+pub struct Recorder {
+    shared: Arc<Shared>,
+    thread: Arc<Thread>,
+}
+
+#[derive(Debug)]
+struct Thread {
+    shared: Arc<Shared>,
+    handle: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Drop for Thread {
+    fn drop(&mut self) {
+        self.shared.close();
+    }
+}
+
+impl Recorder {
+    /// Starts the writer's thread. It first stores what is in the spool from before, while calls are
+    /// taken in already. Tests without a disk leave the spool out.
+    ///
+    /// # Errors
+    /// When the thread cannot be started.
+    pub fn start(
+        store: Box<dyn RecordStore>,
+        spool: Option<(Spool, Recovered)>,
+        limits: Limits,
+        retention: Retention,
+    ) -> io::Result<Self> {
+        let (spool, recovered) = spool.unzip();
+        let state = Mutex::new(State::default());
+        let (work, settled) = (Condvar::new(), Condvar::new());
+        let shared = Arc::new(Shared { state, work, settled, spool, limits });
+        let writer = Writer { shared: Arc::clone(&shared), store, retention };
+        let handle = thread::Builder::new()
+            .name("backstay-recorder".to_owned())
+            .spawn(move || writer.run(recovered))?;
+        let thread = Thread { shared: Arc::clone(&shared), handle: Mutex::new(Some(handle)) };
+        Ok(Self { shared, thread: Arc::new(thread) })
+    }
+
+    /// Takes a call's record. When it returns, the record is in the spool: the call may be answered.
+    pub fn record(&self, record: CallRecord) {
+        self.receive(Entry::Call(Box::new(record)));
+    }
+
+    /// Takes the verdict of a consumer, with the same promise.
+    pub fn report(&self, report: OutcomeReport) {
+        self.receive(Entry::Outcome(report));
+    }
+
+    fn receive(&self, entry: Entry) {
+        // A record is made of strings and numbers: writing it to memory cannot fail.
+        let json = serde_json::to_vec(&entry).unwrap_or_default();
+        let spooled = self.shared.spool.as_ref().map(|spool| spool.append(&json));
+        let mut state = self.shared.lock();
+        state.spool_errors += u64::from(matches!(spooled, Some(Err(_))));
+        let segment = spooled.and_then(Result::ok);
+        let before = state.queue.len();
+        state.push(Item { entry, bytes: json.len(), segment }, &self.shared.limits);
+        // To wake the writer for every record would cost each call a change of threads.
+        let grown = state.queue.len() > before;
+        let wake = grown && (before == 0 || before + 1 == self.shared.limits.wake_at);
+        drop(state);
+        if wake {
+            self.shared.work.notify_one();
+        }
+    }
+
+    /// Asks the writer to drop what is too old at `now_ms` (since the epoch).
+    pub fn retain(&self, now_ms: u64) {
+        self.shared.lock().retain = Some(now_ms);
+        self.shared.work.notify_one();
+    }
+
+    /// Waits until everything received so far is stored; `false` if that did not happen in time.
+    #[must_use]
+    pub fn flush(&self, timeout: Duration) -> bool {
+        let mut state = self.shared.lock();
+        let target = state.settled() + state.pending();
+        state.hurry = !state.queue.is_empty();
+        self.shared.work.notify_one();
+        let open = |state: &State| state.settled() < target || state.phase == Phase::Replaying;
+        let (state, _) = self
+            .shared
+            .settled
+            .wait_timeout_while(state, timeout, |state| {
+                open(state) && state.phase != Phase::Stopped
+            })
+            .unwrap_or_else(PoisonError::into_inner);
+        !open(&state)
+    }
+
+    /// Waits until everything is stored, for `timeout` at most, and ends the writer. What could not be
+    /// stored is still pending in the answer, and in the spool for the next start.
+    #[must_use]
+    pub fn close(&self, timeout: Duration) -> Accounting {
+        let _in_time = self.flush(timeout);
+        self.shared.close();
+        let handle = self.thread.handle.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(handle) = handle {
+            // If it panicked, the accounting says what is left.
+            drop(handle.join());
+        }
+        self.accounting()
+    }
+
+    /// What became of all that was received, at this instant.
+    #[must_use]
+    pub fn accounting(&self) -> Accounting {
+        let state = self.shared.lock();
+        Accounting {
+            received: state.received,
+            stored: state.stored,
+            pending: state.pending(),
+            shed: [
+                ("queue_full", state.queue_full),
+                ("expired", state.expired),
+                ("closed", state.closed),
+            ],
+            bodies_shed: state.bodies_shed,
+            replayed: state.replayed,
+            unreadable: state.unreadable,
+            spool_errors: state.spool_errors,
+            store_errors: state.store_errors,
+            store_error: state.store_error.clone(),
+            retained: state.retained,
+        }
+    }
+}
+
+/// What the writer does next.
+enum Work {
+    Store(Vec<Item>),
+    Retain(u64),
+    /// Store what was shed.
+    Reclaim,
+    Stop,
+}
+
+/// The shutdown has begun and the store fails: what is left stays in the spool.
+struct GivenUp;
+
+struct Writer {
+    shared: Arc<Shared>,
+    store: Box<dyn RecordStore>,
+    retention: Retention,
+}
+
+impl Drop for Writer {
+    /// Also when the store panics: nobody must wait for a thread that is gone.
+    fn drop(&mut self) {
+        let mut state = self.shared.lock();
+        state.phase = Phase::Stopped;
+        if thread::panicking() {
+            let told = "the thread that writes the call log panicked: restart the server, and report \
+                        the panic that it logged; what was answered is in the spool";
+            state.store_error = Some(told.to_owned());
+        }
+        drop(state);
+        self.shared.settled.notify_all();
+    }
+}
+
+impl Writer {
+    fn run(mut self, recovered: Option<Recovered>) {
+        // That it gave up is said by the accounting: pending, and the error of the store.
+        let _gave_up = self.work(recovered).is_err();
+        if let Some(spool) = &self.shared.spool
+            && spool.close().is_err()
+        {
+            self.shared.lock().spool_errors += 1;
+        }
+    }
+
+    fn work(&mut self, recovered: Option<Recovered>) -> Result<(), GivenUp> {
+        for segment in recovered.into_iter().flatten() {
+            match segment {
+                Ok(segment) => self.replay(segment)?,
+                Err(_) => self.shared.lock().spool_errors += 1,
+            }
+        }
+        let mut state = self.shared.lock();
+        state.phase = state.phase.max(Phase::Running);
+        drop(state);
+        self.shared.settled.notify_all();
+        loop {
+            match self.next_work() {
+                Work::Store(items) => self.store_items(items)?,
+                Work::Retain(now_ms) => self.retain(now_ms),
+                Work::Reclaim => self.reclaim()?,
+                Work::Stop => return Ok(()),
+            }
+        }
+    }
+
+    fn next_work(&self) -> Work {
+        let limits = &self.shared.limits;
+        let idle = |state: &mut State| {
+            state.queue.is_empty()
+                && state.retain.is_none()
+                && state.held == 0
+                && state.phase < Phase::Closing
+        };
+        let wait = self.shared.work.wait_while(self.shared.lock(), idle);
+        let mut state = wait.unwrap_or_else(PoisonError::into_inner);
+        if let Some(now_ms) = state.retain.take() {
+            return Work::Retain(now_ms);
+        }
+        if state.queue.is_empty() {
+            if state.held > 0 {
+                state.held = 0;
+                return Work::Reclaim;
+            }
+            return Work::Stop;
+        }
+        let few = |state: &mut State| {
+            state.queue.len() < limits.wake_at && !state.hurry && state.phase < Phase::Closing
+        };
+        let wait = self.shared.work.wait_timeout_while(state, limits.gather, few);
+        let (mut state, _) = wait.unwrap_or_else(PoisonError::into_inner);
+        let size = state.queue.len().min(limits.batch);
+        let items: Vec<Item> = state.queue.drain(..size).collect();
+        state.queued_bytes -= items.iter().map(|item| item.bytes).sum::<usize>();
+        state.in_flight = size;
+        state.hurry &= !state.queue.is_empty();
+        Work::Store(items)
+    }
+
+    fn store_items(&mut self, items: Vec<Item>) -> Result<(), GivenUp> {
+        let size = u64::try_from(items.len()).unwrap_or(u64::MAX);
+        let mut segments: Vec<(Segment, u64)> = Vec::new();
+        let mut entries = Vec::with_capacity(items.len());
+        for item in items {
+            entries.push(item.entry);
+            let Some(segment) = item.segment else { continue };
+            match segments.last_mut() {
+                Some((last, frames)) if *last == segment => *frames += 1,
+                Some(_) | None => segments.push((segment, 1)),
+            }
+        }
+        let appended = self.append(&entries)?;
+        let mut spool_errors = 0;
+        if let Some(spool) = &self.shared.spool {
+            for (segment, frames) in segments {
+                spool_errors += u64::from(spool.committed(segment, frames).is_err());
+            }
+        }
+        let mut state = self.shared.lock();
+        state.in_flight = 0;
+        state.stored += size - appended.expired;
+        state.expired += appended.expired;
+        state.spool_errors += spool_errors;
+        drop(state);
+        self.shared.settled.notify_all();
+        Ok(())
+    }
+
+    /// Appends a batch; as long as that fails, again after a growing pause.
+    fn append(&mut self, entries: &[Entry]) -> Result<Appended, GivenUp> {
+        let mut pause = self.shared.limits.pause;
+        loop {
+            let result = self.store.append(entries);
+            let mut state = self.shared.lock();
+            match result {
+                Ok(appended) => {
+                    state.store_error = None;
+                    return Ok(appended);
+                }
+                Err(error) => {
+                    state.store_errors += 1;
+                    state.store_error = Some(error.to_string());
+                }
+            }
+            if state.phase >= Phase::Closing {
+                return Err(GivenUp);
+            }
+            // Ended early by the shutdown only; the batch is then tried one last time.
+            let open = |state: &mut State| state.phase < Phase::Closing;
+            drop(self.shared.work.wait_timeout_while(state, pause, open));
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    fn retain(&mut self, now_ms: u64) {
+        let result = self.store.retain(now_ms, &self.retention);
+        let mut state = self.shared.lock();
+        match result {
+            Ok(retained) => {
+                state.retained.body_days += retained.body_days;
+                state.retained.call_days += retained.call_days;
+            }
+            Err(error) => {
+                state.store_errors += 1;
+                state.store_error = Some(error.to_string());
+            }
+        }
+    }
+
+    /// Stores what was shed while the store could not keep up, from the spool.
+    fn reclaim(&mut self) -> Result<(), GivenUp> {
+        let shared = Arc::clone(&self.shared);
+        let Some(spool) = &shared.spool else { return Ok(()) };
+        loop {
+            match spool.reclaim() {
+                Ok(Some(segment)) => self.replay(segment)?,
+                Ok(None) => return Ok(()),
+                Err(_) => {
+                    shared.lock().spool_errors += 1;
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    /// Stores the frames of a segment and unlinks it.
+    fn replay(&mut self, mut segment: RecoveredSegment) -> Result<(), GivenUp> {
+        loop {
+            let (mut entries, mut unreadable) = (Vec::new(), 0);
+            while entries.len() < self.shared.limits.batch
+                && let Some(frame) = segment.next_frame()
+            {
+                match serde_json::from_slice(frame) {
+                    Ok(entry) => entries.push(entry),
+                    Err(_) => unreadable += 1,
+                }
+            }
+            let done = entries.is_empty();
+            if !done {
+                self.append(&entries)?;
+            }
+            let mut state = self.shared.lock();
+            state.replayed += u64::try_from(entries.len()).unwrap_or(u64::MAX);
+            state.unreadable += unreadable;
+            if done {
+                state.unreadable += u64::from(segment.unread() > 0);
+                break;
+            }
+        }
+        if segment.remove().is_err() {
+            self.shared.lock().spool_errors += 1;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;
