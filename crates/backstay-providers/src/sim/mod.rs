@@ -256,3 +256,6 @@ impl SimBody {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
