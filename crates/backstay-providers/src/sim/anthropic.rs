@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::{
     answer::{Answer, Content, Stop, pieces},
     fault::ErrorReply,
-    frames::{Frames, Mark, quoted},
+    frames::{Frames, Mark, quoted, with},
 };
 
 pub(super) fn whole(answer: &Answer, model: &str, id: u64) -> Value {
@@ -24,21 +24,19 @@ pub(super) fn whole(answer: &Answer, model: &str, id: u64) -> Value {
         Content::Null => Value::Null,
         Content::Nothing => json!([]),
     };
-    let mut body = message(model, id, content);
-    body["stop_reason"] = json!(stop_reason(answer.stop));
-    if let Some(usage) = answer.usage {
-        body["usage"] = usage_object(usage, usage.output);
-    }
-    body
+    let body = with(message(model, id), "content", Some(content));
+    let body = with(body, "stop_reason", Some(json!(stop_reason(answer.stop))));
+    with(body, "usage", answer.usage.map(|usage| usage_object(usage, usage.output)))
 }
 
-fn message(model: &str, id: u64, content: Value) -> Value {
+/// A message before its first word.
+fn message(model: &str, id: u64) -> Value {
     json!({
         "id": format!("msg_sim{id:016x}"),
         "type": "message",
         "role": "assistant",
         "model": model,
-        "content": content,
+        "content": [],
         "stop_reason": null,
         "stop_sequence": null,
     })
@@ -47,10 +45,8 @@ fn message(model: &str, id: u64, content: Value) -> Value {
 /// The events of a streamed answer.
 pub(super) fn frames(answer: &Answer, model: &str, id: u64) -> Vec<(Mark, Bytes)> {
     let mut frames = Frames::default();
-    let mut start = message(model, id, json!([]));
-    if let Some(usage) = answer.usage {
-        start["usage"] = usage_object(usage, 1);
-    }
+    let usage = answer.usage.map(|usage| usage_object(usage, 1));
+    let start = with(message(model, id), "usage", usage);
     let start = json!({ "type": "message_start", "message": start });
     event(&mut frames, Mark::Open, "message_start", &start);
     match &answer.content {
@@ -66,13 +62,12 @@ pub(super) fn frames(answer: &Answer, model: &str, id: u64) -> Vec<(Mark, Bytes)
         Content::Null => open_and_close(&mut frames, &json!({ "type": "text", "text": null })),
         Content::Nothing => {}
     }
-    let mut delta = json!({
+    let delta = json!({
         "type": "message_delta",
         "delta": { "stop_reason": stop_reason(answer.stop), "stop_sequence": null },
     });
-    if let Some(usage) = answer.usage {
-        delta["usage"] = json!({ "output_tokens": usage.output });
-    }
+    let usage = answer.usage.map(|usage| json!({ "output_tokens": usage.output }));
+    let delta = with(delta, "usage", usage);
     event(&mut frames, Mark::Close, "message_delta", &delta);
     if answer.usage_twice {
         event(&mut frames, Mark::Close, "message_delta", &delta);

@@ -1,7 +1,9 @@
 //! A stream as it is written: one buffer, and where each event in it ends and what it is for.
-//! The faults of streams cut and pad by these marks, the same way in every wire format.
+//! The faults of streams cut and pad by these marks, the same way in every wire format. Also the two
+//! strokes of JSON that both formats write with.
 
 use bytes::Bytes;
+use serde_json::Value;
 
 /// What an event is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,4 +51,12 @@ impl Frames {
 pub(super) fn quoted(text: &str, out: &mut Vec<u8>) {
     // Neither a string nor a Vec can fail here.
     let _infallible = serde_json::to_writer(out, text);
+}
+
+/// `object` with one more member, or another value for one, if there is a value.
+pub(super) fn with(mut object: Value, key: &str, value: Option<Value>) -> Value {
+    if let (Value::Object(members), Some(value)) = (&mut object, value) {
+        members.insert(key.to_owned(), value);
+    }
+    object
 }

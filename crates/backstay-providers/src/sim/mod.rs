@@ -276,3 +276,6 @@ impl SimBody {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

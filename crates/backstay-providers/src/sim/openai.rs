@@ -7,14 +7,14 @@ use serde_json::{Value, json};
 use super::{
     answer::{Answer, Content, Stop, pieces},
     fault::ErrorReply,
-    frames::{Frames, Mark, quoted},
+    frames::{Frames, Mark, quoted, with},
 };
 
 /// A fixed time, so that the same seed gives the same bytes.
 const CREATED: u64 = 1_767_225_600;
 
 pub(super) fn whole(answer: &Answer, model: &str, id: u64) -> Value {
-    let mut body = json!({
+    let body = json!({
         "id": format!("chatcmpl-sim{id:016x}"),
         "object": "chat.completion",
         "created": CREATED,
@@ -39,18 +39,15 @@ pub(super) fn whole(answer: &Answer, model: &str, id: u64) -> Value {
             json!({ "role": "assistant", "content": null, "refusal": null })
         }
     };
-    if answer.content != Content::Nothing {
-        body["choices"] = json!([{
+    let choices = (answer.content != Content::Nothing).then(|| {
+        json!([{
             "index": 0,
             "message": message,
             "logprobs": null,
             "finish_reason": finish_reason(answer.stop),
-        }]);
-    }
-    if let Some(usage) = answer.usage {
-        body["usage"] = usage_object(usage);
-    }
-    body
+        }])
+    });
+    with(with(body, "choices", choices), "usage", answer.usage.map(usage_object))
 }
 
 /// The events of a streamed answer. The usage comes only if the client asked for it.

@@ -373,3 +373,283 @@ fn read_head(input: &[u8]) -> Result<Option<Head>, Refused> {
     }
     Ok(Some(head))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{net::SocketAddr, time::Instant};
+
+    use tokio::sync::oneshot;
+
+    use super::*;
+    use crate::{
+        sim::{SimConfig, tests::ask},
+        wire::Protocol,
+    };
+
+    /// A server on a port of its own; it stops when this is dropped.
+    struct Server {
+        address: SocketAddr,
+        sim: Arc<Sim>,
+        tasks: JoinSet<io::Result<()>>,
+        _stop: oneshot::Sender<()>,
+    }
+
+    impl Server {
+        async fn start(sim: Sim) -> Self {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = listener.local_addr().unwrap();
+            let sim = Arc::new(sim);
+            let (stop, stopped) = oneshot::channel();
+            let mut tasks = JoinSet::new();
+            tasks.spawn(serve(listener, Arc::clone(&sim), async move {
+                let _dropped = stopped.await;
+            }));
+            Self { address, sim, tasks, _stop: stop }
+        }
+    }
+
+    fn post(protocol: Protocol, model: &str, stream: bool) -> Vec<u8> {
+        let request = ask(protocol, model, stream);
+        let mut bytes = format!(
+            "POST /v1{} HTTP/1.1\r\nhost: sim\r\ncontent-length: {}\r\n\r\n",
+            request.path,
+            request.body.len()
+        )
+        .into_bytes();
+        bytes.extend_from_slice(&request.body);
+        bytes
+    }
+
+    /// What came over the socket: the head, the body without its framing, and how it ended.
+    #[derive(Debug)]
+    struct Reply {
+        head: String,
+        body: Vec<u8>,
+        /// `complete`, `eof` before the end, `reset`, or `silence` after 150 ms without a byte.
+        end: &'static str,
+    }
+
+    impl Reply {
+        fn text(&self) -> String {
+            String::from_utf8_lossy(&self.body).into_owned()
+        }
+    }
+
+    async fn read_some(stream: &mut TcpStream, raw: &mut BytesMut) -> Option<&'static str> {
+        match timeout(Duration::from_millis(150), stream.read_buf(raw)).await {
+            Err(_) => Some("silence"),
+            Ok(Ok(0)) => Some("eof"),
+            Ok(Ok(_)) => None,
+            Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionReset => Some("reset"),
+            Ok(Err(error)) => panic!("{error}"),
+        }
+    }
+
+    /// Reads one reply. Silence ends it once `quiet_after` bytes of its body are there.
+    async fn read_reply(stream: &mut TcpStream, quiet_after: Option<usize>) -> Reply {
+        let mut raw = BytesMut::with_capacity(256 * 1024);
+        let mut reply = Reply { head: String::new(), body: Vec::new(), end: "complete" };
+        loop {
+            if reply.head.is_empty()
+                && let Some(at) = raw.windows(4).position(|w| w == b"\r\n\r\n")
+            {
+                reply.head = String::from_utf8(raw.split_to(at + 4).to_vec()).unwrap();
+            }
+            if !reply.head.is_empty() && take_body(&reply.head, &mut raw, &mut reply.body) {
+                assert!(raw.is_empty(), "nothing behind the reply");
+                return reply;
+            }
+            match read_some(stream, &mut raw).await {
+                Some("silence") if quiet_after.is_none_or(|size| reply.body.len() < size) => {}
+                Some(end) => return Reply { end, ..reply },
+                None => {}
+            }
+        }
+    }
+
+    /// Moves what is there of the body; true at its end.
+    fn take_body(head: &str, raw: &mut BytesMut, body: &mut Vec<u8>) -> bool {
+        if let Some((_, rest)) = head.split_once("content-length: ") {
+            let length: usize = rest.lines().next().unwrap().parse().unwrap();
+            body.extend_from_slice(raw);
+            raw.clear();
+            return body.len() == length;
+        }
+        assert!(head.contains("transfer-encoding: chunked"), "{head}");
+        while let Some(at) = raw.windows(2).position(|w| w == b"\r\n") {
+            let size = usize::from_str_radix(std::str::from_utf8(&raw[..at]).unwrap(), 16).unwrap();
+            if raw.len() < at + 2 + size + 2 {
+                return false;
+            }
+            raw.advance(at + 2);
+            body.extend_from_slice(&raw.split_to(size));
+            assert_eq!(&raw.split_to(2)[..], b"\r\n");
+            if size == 0 {
+                return true;
+            }
+        }
+        false
+    }
+
+    async fn request(server: &Server, bytes: &[u8], quiet_after: Option<usize>) -> Reply {
+        let mut stream = TcpStream::connect(server.address).await.unwrap();
+        stream.write_all(bytes).await.unwrap();
+        read_reply(&mut stream, quiet_after).await
+    }
+
+    const KINDS: [(Protocol, bool); 4] = [
+        (Protocol::OpenAi, false),
+        (Protocol::OpenAi, true),
+        (Protocol::Anthropic, false),
+        (Protocol::Anthropic, true),
+    ];
+
+    /// How the connection ends, and whether headers and a body come before that.
+    fn expected_end(fault: Fault, stream: bool) -> (&'static str, bool, bool) {
+        let is = |faults: &[Fault]| faults.contains(&fault);
+        if is(&[Fault::ConnectionRefused, Fault::ResetBeforeHeaders, Fault::TlsFailure]) {
+            ("reset", false, false)
+        } else if is(&[Fault::HangHeaders]) {
+            ("silence", false, false)
+        } else if is(&[Fault::HangFirstToken]) {
+            ("silence", true, false)
+        } else if is(&[Fault::Stall]) {
+            ("silence", true, true)
+        } else if is(&[Fault::ResetAfterHeaders]) {
+            ("reset", true, false)
+        } else if is(&[Fault::CutStream]) && !stream {
+            ("eof", true, true)
+        } else {
+            ("complete", true, true)
+        }
+    }
+
+    #[tokio::test]
+    async fn every_fault_is_the_same_over_a_socket_as_in_process() {
+        let mut kinds = JoinSet::new();
+        for (protocol, stream) in KINDS {
+            kinds.spawn(async move {
+                for fault in Fault::ALL.iter().copied() {
+                    compare(fault, protocol, stream).await;
+                }
+            });
+        }
+        while let Some(compared) = kinds.join_next().await {
+            compared.unwrap();
+        }
+    }
+
+    async fn compare(fault: Fault, protocol: Protocol, stream: bool) {
+        let (end, head, body) = expected_end(fault, stream);
+        let twin = Sim::scripted(vec![fault]);
+        let script = twin.script(protocol, &ask(protocol, "m", stream).body, None);
+        let bodies = script.pieces.iter().map(|p| p.bytes.repeat(p.times as usize));
+        let expected = bodies.collect::<Vec<_>>().concat();
+        let server = Server::start(Sim::scripted(vec![fault])).await;
+        let quiet_after = (end == "silence").then_some(if body { expected.len() } else { 0 });
+        let reply = request(&server, &post(protocol, "m", stream), quiet_after).await;
+        let seen = (reply.end, !reply.head.is_empty(), !reply.body.is_empty());
+        assert_eq!(seen, (end, head, body), "{fault:?} {protocol:?} {stream}: {reply:?}");
+        if !head {
+            return;
+        }
+        assert!(reply.head.starts_with(&format!("HTTP/1.1 {} ", script.status)));
+        for (name, value) in &script.headers {
+            let line = format!("{name}: {}\r\n", value.to_str().unwrap());
+            // The date moves on between the two.
+            let dated = fault == Fault::RateLimitedDate && name == http::header::RETRY_AFTER;
+            assert!(dated || reply.head.contains(&line), "{line} in {}", reply.head);
+        }
+        assert!(expected == reply.body, "{fault:?} {protocol:?} {stream}");
+    }
+
+    #[tokio::test]
+    async fn a_connection_is_kept_and_requests_may_follow_each_other_at_once() {
+        let server = Server::start(Sim::new(SimConfig::default())).await;
+        let mut stream = TcpStream::connect(server.address).await.unwrap();
+        for (protocol, kind) in KINDS {
+            stream.write_all(&post(protocol, "m", kind)).await.unwrap();
+            assert_eq!(read_reply(&mut stream, None).await.end, "complete");
+        }
+        stream.write_all(b"GET /requests HTTP/1.1\r\n\r\n").await.unwrap();
+        let counts: Value =
+            serde_json::from_str(&read_reply(&mut stream, None).await.text()).unwrap();
+        assert_eq!(counts, json!({ "requests": 4, "models": { "m": 4 } }));
+        stream.write_all(b"GET /v1/models HTTP/1.1\r\nconnection: close\r\n\r\n").await.unwrap();
+        let models = read_reply(&mut stream, None).await;
+        assert!(models.text().contains("\"hang-headers\""));
+        assert_eq!(stream.read(&mut [0; 1]).await.unwrap(), 0, "closed as asked");
+        assert_eq!(server.sim.requests(), 4);
+    }
+
+    #[tokio::test]
+    async fn the_header_asks_for_a_fault_and_a_body_may_come_in_parts() {
+        let server = Server::start(Sim::new(SimConfig::default())).await;
+        let body = ask(Protocol::OpenAi, "m", false).body;
+        let head = format!(
+            "POST /v1/chat/completions HTTP/1.1\r\nX-Sim-Fault: 529\r\nExpect: 100-continue\r\n\
+             Content-Length: {}\r\n\r\n",
+            body.len()
+        );
+        let mut stream = TcpStream::connect(server.address).await.unwrap();
+        for part in head.as_bytes().chunks(7) {
+            stream.write_all(part).await.unwrap();
+        }
+        let mut asked = [0; 25];
+        stream.read_exact(&mut asked).await.unwrap();
+        assert_eq!(&asked, b"HTTP/1.1 100 Continue\r\n\r\n");
+        stream.write_all(&body).await.unwrap();
+        assert!(read_reply(&mut stream, None).await.head.starts_with("HTTP/1.1 529 "));
+    }
+
+    #[tokio::test]
+    async fn requests_are_bounded() {
+        let server = Server::start(Sim::new(SimConfig::default())).await;
+        let status = async |bytes: Vec<u8>| {
+            let reply = request(&server, &bytes, None).await;
+            reply.head.split(' ').nth(1).unwrap().to_owned()
+        };
+        let head =
+            |line: &str| format!("POST /v1/messages HTTP/1.1\r\n{line}\r\n\r\n").into_bytes();
+        assert_eq!(status(head("content-length: 99999999999")).await, "413");
+        assert_eq!(status(head("content-length: many")).await, "400");
+        assert_eq!(status(head("transfer-encoding: chunked")).await, "411");
+        assert_eq!(status(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03".to_vec()).await, "400");
+        assert_eq!(status(b"GET /nothing HTTP/1.1\r\n\r\n".to_vec()).await, "404");
+        let long = format!("GET / HTTP/1.1\r\nx: {}", "y".repeat(MAX_HEAD)).into_bytes();
+        assert_eq!(status(long).await, "431");
+    }
+
+    #[tokio::test]
+    async fn it_stops_when_it_is_told_and_frees_a_client_that_hangs() {
+        let mut server = Server::start(Sim::scripted(vec![Fault::HangHeaders])).await;
+        let mut stream = TcpStream::connect(server.address).await.unwrap();
+        stream.write_all(&post(Protocol::OpenAi, "m", true)).await.unwrap();
+        while server.sim.requests() == 0 {
+            tokio::task::yield_now().await;
+        }
+        let Server { tasks, _stop, .. } = &mut server;
+        let (unused, _) = oneshot::channel();
+        drop(std::mem::replace(_stop, unused));
+        tasks.join_next().await.unwrap().unwrap().unwrap();
+        let ended = stream.read(&mut [0; 1]).await;
+        assert!(matches!(ended, Ok(0) | Err(_)), "{ended:?}");
+    }
+
+    #[tokio::test]
+    #[ignore = "a measurement: cargo test --release -p backstay-providers -- --ignored --nocapture"]
+    async fn speed_of_a_healthy_answer() {
+        let server = Server::start(Sim::new(SimConfig::default())).await;
+        for stream in [false, true] {
+            let bytes = post(Protocol::OpenAi, "m", stream);
+            let mut socket = TcpStream::connect(server.address).await.unwrap();
+            #[expect(clippy::disallowed_methods, reason = "a measurement")]
+            let began = Instant::now();
+            for _ in 0..10_000 {
+                socket.write_all(&bytes).await.unwrap();
+                read_reply(&mut socket, None).await;
+            }
+            println!("stream {stream}: {:?} a request", began.elapsed() / 10_000);
+        }
+    }
+}
