@@ -21,7 +21,7 @@ use backstay_providers::{
     provider::{Provider, Upstream},
     sim::{Fault, FaultRate, Latency, Schedule, Sim, SimConfig as SimSettings},
     transport::{Endpoint, Http2, Transport, TransportOptions},
-    wire::{Protocol, wire},
+    wire::Protocol,
 };
 use backstay_store::{RegistryStore, StoreError};
 
@@ -131,7 +131,7 @@ impl Compiler {
             }
         };
         let provider =
-            Arc::new(Provider { name: name.to_owned(), wire: wire(protocol), upstream });
+            Arc::new(Provider { name: name.to_owned(), wire: protocol.wire(), upstream });
         self.built.insert(name.to_owned(), (config.clone(), Arc::clone(&provider)));
         Ok(provider)
     }
@@ -243,7 +243,7 @@ fn sim_settings(sim: &SimConfig) -> Result<SimSettings, String> {
     let schedule: Result<Vec<_>, String> = sim
         .schedule
         .iter()
-        .map(|s| Ok(Schedule { after: s.after, lasts: Some(s.lasts), fault: fault(&s.fault)? }))
+        .map(|s| Ok(Schedule { after: s.after, lasts: s.lasts, fault: fault(&s.fault)? }))
         .collect();
     Ok(SimSettings {
         seed: sim.seed,

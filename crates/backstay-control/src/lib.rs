@@ -1,5 +1,6 @@
 //! The control plane: everything that decides what the data plane runs. It touches calls only by
 //! publishing plans.
 
+pub mod compile;
 pub mod project;
 pub mod watch;

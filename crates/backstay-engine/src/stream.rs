@@ -44,9 +44,10 @@ impl StreamOut {
             return;
         }
         self.ended = is_terminal(frame);
+        let unasked = self.unasked_usage(frame);
         match &mut self.translator {
             Some(writer) => frame.deltas.iter().for_each(|delta| writer.write(delta, out)),
-            None if self.unasked_usage(frame) => {}
+            None if unasked => {}
             None => write_event(frame.event.name.as_deref(), &frame.event.data, out),
         }
     }

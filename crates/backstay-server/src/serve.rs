@@ -20,8 +20,9 @@ use backstay_engine::{
     plan::Plans,
 };
 use backstay_store::{
-    RegistryStore, Retention, StoreError, recorder::Recorder,
-    sqlite::SqliteRegistry,
+    RegistryStore, Retention, Spool, StoreError,
+    recorder::{Limits as RecorderLimits, Recorder},
+    sqlite::{SqliteRecords, SqliteRegistry},
 };
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
@@ -78,6 +79,9 @@ pub enum ServeError {
         /// Why.
         source: std::io::Error,
     },
+    /// The recorder's thread does not start.
+    #[error("the recorder's thread does not start: {0}")]
+    Thread(std::io::Error),
     /// The address can be reached from other machines, and nobody needs a key.
     #[error(
         "{0} can be reached from other machines, and no API key is configured; make one with \
@@ -102,7 +106,6 @@ pub struct Started {
 struct Control {
     compiler: Compiler,
     registry: SqliteRegistry,
-    retention: Retention,
 }
 
 impl Control {
@@ -127,21 +130,28 @@ pub async fn start(options: &Options) -> Result<Started, ServeError> {
     let listener = TcpListener::bind(address)
         .await
         .map_err(|source| ServeError::Listen { address, source })?;
-    let sink = if options.log { Sink::Log(Recorder::open(&store)?) } else { Sink::Off };
+    let sink = if options.log { Sink::Log(open_log(&store, retention(&project))?) } else { Sink::Off };
     let engine = Arc::new(Engine::new(sink, Clock::System, Entropy::seeded(options.seed)));
     let mut compiler = Compiler::new(&options.dir, Arc::clone(engine.targets()));
     let (plans, warnings) = compiler.compile(&project, &mut registry, now_ms(&engine))?;
     engine.publish(plans);
     let server = Arc::new(Server::new(engine, keys, limits(&project)));
-    let retention = retention(&project);
     Ok(Started {
         server,
         listener,
-        control: Arc::new(Mutex::new(Control { compiler, registry, retention })),
+        control: Arc::new(Mutex::new(Control { compiler, registry })),
         dir: options.dir.clone(),
         drain: project.server.drain,
         warnings,
     })
+}
+
+/// Opens the call log; what an earlier process did not get to store is stored first.
+fn open_log(dir: &Path, retention: Retention) -> Result<Recorder, ServeError> {
+    let (spool, recovered) = Spool::open(dir)?;
+    let records = Box::new(SqliteRecords::open(dir)?);
+    Recorder::start(records, Some((spool, recovered)), RecorderLimits::default(), retention)
+        .map_err(ServeError::Thread)
 }
 
 fn now_ms(engine: &Engine) -> u64 {
@@ -216,7 +226,10 @@ impl Started {
             );
         }
         if let Sink::Log(recorder) = engine.sink() {
-            recorder.close(Duration::from_secs(10));
+            let left = recorder.close(Duration::from_secs(10)).pending;
+            if left > 0 {
+                tracing::warn!(records = left, "not stored yet; the next start stores them");
+            }
         }
     }
 }
@@ -261,14 +274,9 @@ async fn accept(
 
 /// Puts a changed project in force; a broken edit keeps the last good plans and says so.
 async fn reload(server: Arc<Server>, control: Arc<Mutex<Control>>, dir: PathBuf) {
-    let mut watch = match Watch::start(&dir) {
-        Ok(watch) => watch,
-        Err(error) => {
-            tracing::warn!(%error, "the project's files cannot be watched; edits need a restart");
-            return;
-        }
-    };
-    while watch.changed().await.is_some() {
+    let mut watch = Watch::start(&dir);
+    loop {
+        watch.changed().await;
         let (server, control, dir) = (Arc::clone(&server), Arc::clone(&control), dir.clone());
         let reloaded = tokio::task::spawn_blocking(move || reload_once(&server, &control, &dir));
         if let Err(error) = reloaded.await {
@@ -293,7 +301,6 @@ fn reload_once(server: &Server, control: &Mutex<Control>, dir: &Path) {
             warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
             server.engine().publish(plans);
             server.set_limits(limits(&project));
-            control.retention = retention(&project);
             server.set_broken(None);
             tracing::info!(calls = project.calls.len(), "the project was reloaded");
         }
@@ -316,7 +323,7 @@ async fn housekeeping(server: Arc<Server>, control: Arc<Mutex<Control>>) {
             if second % 3600 == 5
                 && let Sink::Log(recorder) = server.engine().sink()
             {
-                recorder.retain(now_ms(server.engine()), control.retention);
+                recorder.retain(now_ms(server.engine()));
             }
             refresh_keys(&server, &control.registry, version)
         });

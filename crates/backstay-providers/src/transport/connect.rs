@@ -149,6 +149,7 @@ impl Connector {
             let alpn: &[&[u8]] = match self.options.http2 {
                 Http2::Auto => &[b"h2", b"http/1.1"],
                 Http2::PriorKnowledge => &[b"h2"],
+                Http2::Never => &[b"http/1.1"],
             };
             let loading = self
                 .options

@@ -46,6 +46,8 @@ pub enum Http2 {
     Auto,
     /// Always: the user knows that the server speaks it.
     PriorKnowledge,
+    /// Never.
+    Never,
 }
 
 /// What a provider's config may change about its connections.

@@ -1,10 +1,5 @@
-<<<<<<< HEAD
-//! Tests of the crate from outside, over real sockets on the loopback interface.
-
-#[cfg(test)]
-mod transport;
-=======
-//! Tests of the wire formats through their public interface.
+//! Tests of the crate from outside: the wire formats through their public interface, the transport
+//! over real sockets on the loopback interface.
 #![expect(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -15,4 +10,4 @@ mod golden;
 mod hostile;
 mod sse;
 mod streams;
->>>>>>> wires
+mod transport;

@@ -2,7 +2,7 @@
 
 use backstay_control::{
     compile::resolve_secret,
-    project::{load, missing_secrets},
+    project::{load, check_secrets},
 };
 
 use crate::{cli::CheckArgs, exit::Exit, render};
@@ -13,7 +13,7 @@ pub(crate) fn run(args: &CheckArgs) -> anyhow::Result<Exit> {
         if !args.secrets {
             return Ok(project);
         }
-        let missing = missing_secrets(dir, &project, &|secret| resolve_secret(dir, secret))?;
+        let missing = check_secrets(dir, &|secret| resolve_secret(dir, secret))?;
         if missing.is_empty() { Ok(project) } else { Err(missing) }
     });
     match loaded {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use anyhow::{Context, bail};
 use backstay_core::config::units::Share;
 use backstay_providers::sim::{Fault, FaultRate, Latency, Sim, SimConfig, serve};
+use serde_json::Value;
 use tokio::net::TcpListener;
 
 use super::{asked_to_stop, runtime};
@@ -40,7 +41,7 @@ fn fault_rate(text: &str) -> anyhow::Result<FaultRate> {
     let Some(fault) = Fault::from_name(name) else {
         bail!("--fault {text}: there is no fault `{name}`; `backstay sim --list` names them all")
     };
-    match Share::try_from(share.to_owned()) {
+    match Share::try_from(Value::from(share)) {
         Ok(rate) => Ok(FaultRate { fault, rate: rate.0 }),
         Err(why) => bail!("--fault {text}: {why}; write a share such as 2%"),
     }

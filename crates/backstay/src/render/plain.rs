@@ -142,13 +142,13 @@ pub(crate) fn classes() -> String {
 pub(crate) fn faults(json: bool) -> anyhow::Result<()> {
     if json {
         for fault in Fault::ALL {
-            json_line(&json!({"fault": fault.name(), "what": fault.what()}))?;
+            json_line(&json!({"fault": fault.name(), "what": fault.about()}))?;
         }
         return Ok(());
     }
     let mut out = out();
     for fault in Fault::ALL {
-        if writeln!(out, "{:<24} {}", fault.name(), fault.what()).is_err() {
+        if writeln!(out, "{:<24} {}", fault.name(), fault.about()).is_err() {
             break;
         }
     }
