@@ -42,6 +42,8 @@ pub struct Body {
     left: usize,
     limit: usize,
     unpacking: Option<MultiGzDecoder<Bounded>>,
+    /// Why reading stopped: a broken body never looks like one that has ended.
+    failed: Option<Failure>,
 }
 
 impl Body {
@@ -52,7 +54,15 @@ impl Body {
         carrier: Carrier,
         limit: usize,
     ) -> Self {
-        Self { origin, incoming, carrier: Some(carrier), left: limit, limit, unpacking: None }
+        Self {
+            origin,
+            incoming,
+            carrier: Some(carrier),
+            left: limit,
+            limit,
+            unpacking: None,
+            failed: None,
+        }
     }
 
     /// Unpacks the body if `headers` say that it is packed, and makes them say so no longer.
@@ -74,7 +84,7 @@ impl Body {
     ///
     /// # Errors
     /// `truncated` if the body ends before its end, `upstream_error` if it is larger than
-    /// [`super::Limits::body_max`] or cannot be unpacked. Nothing can be read after an error.
+    /// [`super::Limits::body_max`] or cannot be unpacked. It stays the answer from then on.
     pub async fn chunk(&mut self) -> Result<Option<Bytes>, Failure> {
         while self.carrier.is_some() {
             if self.unpacking.is_none()
@@ -100,7 +110,7 @@ impl Body {
                 return Ok(Some(data));
             }
         }
-        Ok(None)
+        self.failed.clone().map_or(Ok(None), Err)
     }
 
     /// The rest of the body in one piece.
@@ -156,7 +166,7 @@ impl Body {
         let Some(mut decoder) = self.unpacking.take() else { return Ok(None) };
         if decoder.try_finish().is_err() {
             let message = format!("the gzip reply of {} ends too early", self.peer());
-            return Err(Failure::new(FailureClass::Truncated(Cut::Stream), message));
+            return Err(self.fail(Failure::new(FailureClass::Truncated(Cut::Stream), message)));
         }
         let rest = std::mem::take(&mut decoder.get_mut().bytes);
         Ok((!rest.is_empty()).then(|| rest.into()))
@@ -175,6 +185,7 @@ impl Body {
     /// Closes the connection: what is left of the reply will not be read.
     fn fail(&mut self, failure: Failure) -> Failure {
         self.carrier = None;
+        self.failed = Some(failure.clone());
         failure
     }
 

@@ -258,6 +258,8 @@ async fn a_gzip_bomb_stops_at_the_limit() {
     assert_eq!(failure.class, FailureClass::UpstreamError);
     assert!(failure.message.ends_with("is larger than 1 MB"), "{failure}");
     assert!(unpacked <= LIMITS.body_max);
+    let again = exchange.body.chunk().await;
+    assert_eq!(again.unwrap_err(), failure, "a broken body must not look like one that ended");
 }
 
 #[tokio::test]
