@@ -1,6 +1,6 @@
 //! The faults that the simulated provider can play: one row each, and nothing else.
 //!
-//! A row says what a fault is called, what it does ([`Effect`]) and what a gateway should make of it
+//! A row says what a fault is called, what it does (its effect) and what a gateway should make of it
 //! ([`Seen`]). How an effect looks in bytes is the business of `script.rs` and of the two format
 //! files; this file must not know any bytes.
 
@@ -180,93 +180,137 @@ const fn cut(cut: Cut) -> Seen {
 
 // name, effect, seen without a stream, seen with a stream, what happens
 faults! {
-    None "ok" Effect::Nothing, Seen::Ok, Seen::Ok,
+    None "ok" Effect::Nothing,
+        Seen::Ok, Seen::Ok,
         "A healthy answer.";
-    RateLimitedSeconds "429-retry-after" Effect::Error(ErrorReply::RateLimited(Hint::Seconds)), fails(Class::RateLimited), fails(Class::RateLimited),
+    RateLimitedSeconds "429-retry-after" Effect::Error(ErrorReply::RateLimited(Hint::Seconds)),
+        fails(Class::RateLimited), fails(Class::RateLimited),
         "Status 429 with `retry-after: 2`.";
-    RateLimitedDate "429-retry-after-date" Effect::Error(ErrorReply::RateLimited(Hint::Date)), fails(Class::RateLimited), fails(Class::RateLimited),
+    RateLimitedDate "429-retry-after-date" Effect::Error(ErrorReply::RateLimited(Hint::Date)),
+        fails(Class::RateLimited), fails(Class::RateLimited),
         "Status 429 with `retry-after` as an HTTP date, two to three seconds ahead.";
-    RateLimitedMillis "429-retry-after-ms" Effect::Error(ErrorReply::RateLimited(Hint::Millis)), fails(Class::RateLimited), fails(Class::RateLimited),
+    RateLimitedMillis "429-retry-after-ms" Effect::Error(ErrorReply::RateLimited(Hint::Millis)),
+        fails(Class::RateLimited), fails(Class::RateLimited),
         "Status 429 with `retry-after-ms: 250`.";
-    RateLimited "429" Effect::Error(ErrorReply::RateLimited(Hint::Absent)), fails(Class::RateLimited), fails(Class::RateLimited),
+    RateLimited "429" Effect::Error(ErrorReply::RateLimited(Hint::Absent)),
+        fails(Class::RateLimited), fails(Class::RateLimited),
         "Status 429 without any header.";
-    Internal "500" Effect::Error(ErrorReply::Internal), fails(Class::UpstreamError), fails(Class::UpstreamError),
+    Internal "500" Effect::Error(ErrorReply::Internal),
+        fails(Class::UpstreamError), fails(Class::UpstreamError),
         "Status 500.";
-    BadGateway "502" Effect::Error(ErrorReply::BadGateway), fails(Class::UpstreamError), fails(Class::UpstreamError),
+    BadGateway "502" Effect::Error(ErrorReply::BadGateway),
+        fails(Class::UpstreamError), fails(Class::UpstreamError),
         "Status 502 with the HTML page of a proxy.";
-    Unavailable "503" Effect::Error(ErrorReply::Unavailable), fails(Class::Overloaded), fails(Class::Overloaded),
+    Unavailable "503" Effect::Error(ErrorReply::Unavailable),
+        fails(Class::Overloaded), fails(Class::Overloaded),
         "Status 503.";
-    Overloaded "529" Effect::Error(ErrorReply::Overloaded), fails(Class::Overloaded), fails(Class::Overloaded),
+    Overloaded "529" Effect::Error(ErrorReply::Overloaded),
+        fails(Class::Overloaded), fails(Class::Overloaded),
         "Status 529.";
-    ContextLength "400-context-length" Effect::Error(ErrorReply::ContextLength), fails(Class::ContextLength), fails(Class::ContextLength),
+    ContextLength "400-context-length" Effect::Error(ErrorReply::ContextLength),
+        fails(Class::ContextLength), fails(Class::ContextLength),
         "Status 400: the prompt is longer than the context window.";
-    Unauthorized "401" Effect::Error(ErrorReply::Unauthorized), fails(Class::UpstreamAuth), fails(Class::UpstreamAuth),
+    Unauthorized "401" Effect::Error(ErrorReply::Unauthorized),
+        fails(Class::UpstreamAuth), fails(Class::UpstreamAuth),
         "Status 401: the key is not valid.";
-    BadRequest "400" Effect::Error(ErrorReply::BadRequest), fails(Class::BadRequest), fails(Class::BadRequest),
+    BadRequest "400" Effect::Error(ErrorReply::BadRequest),
+        fails(Class::BadRequest), fails(Class::BadRequest),
         "Status 400: a parameter is wrong.";
-    ContentFilter "content-filter" Effect::Error(ErrorReply::ContentFilter), fails(Class::ContentFilter), fails(Class::ContentFilter),
+    ContentFilter "content-filter" Effect::Error(ErrorReply::ContentFilter),
+        fails(Class::ContentFilter), fails(Class::ContentFilter),
         "Status 400: a content filter stopped the prompt.";
-    ContentFilterFinish "content-filter-finish" Effect::Says(Says::FilterStop), fails(Class::ContentFilter), fails(Class::ContentFilter),
+    ContentFilterFinish "content-filter-finish" Effect::Says(Says::FilterStop),
+        fails(Class::ContentFilter), fails(Class::ContentFilter),
         "Half an answer, stopped by a content filter.";
-    Refusal "refusal" Effect::Says(Says::Refusal), fails(Class::Refused), fails(Class::Refused),
+    Refusal "refusal" Effect::Says(Says::Refusal),
+        fails(Class::Refused), fails(Class::Refused),
         "The model declines, in the format's own way.";
-    HangHeaders "hang-headers" Effect::Sends(Sends::HangHeaders), late(Phase::Headers), late(Phase::Headers),
+    HangHeaders "hang-headers" Effect::Sends(Sends::HangHeaders),
+        late(Phase::Headers), late(Phase::Headers),
         "The request is taken and nothing ever comes back.";
-    HangFirstToken "hang-first-token" Effect::Sends(Sends::HangBody), late(Phase::Idle), late(Phase::FirstToken),
+    HangFirstToken "hang-first-token" Effect::Sends(Sends::HangBody),
+        late(Phase::Idle), late(Phase::FirstToken),
         "Headers at once, then nothing.";
-    Stall "stall" Effect::Sends(Sends::Stall), late(Phase::Idle), late(Phase::Idle),
+    Stall "stall" Effect::Sends(Sends::Stall),
+        late(Phase::Idle), late(Phase::Idle),
         "Half of the answer, then nothing.";
-    SlowStream "slow-stream" Effect::Sends(Sends::Slow), Seen::Ok, Seen::Ok,
+    SlowStream "slow-stream" Effect::Sends(Sends::Slow),
+        Seen::Ok, Seen::Ok,
         "A good answer, one piece every 250 ms.";
-    ConnectionRefused "connection-refused" Effect::Drop(Drop::Refuse), fails(Class::Connection), fails(Class::Connection),
+    ConnectionRefused "connection-refused" Effect::Drop(Drop::Refuse),
+        fails(Class::Connection), fails(Class::Connection),
         "Nobody listens. Over a socket: reset.";
-    ResetBeforeHeaders "reset-before-headers" Effect::Drop(Drop::ResetBeforeHeaders), fails(Class::Connection), fails(Class::Connection),
+    ResetBeforeHeaders "reset-before-headers" Effect::Drop(Drop::ResetBeforeHeaders),
+        fails(Class::Connection), fails(Class::Connection),
         "The connection is reset once the request is sent.";
-    ResetAfterHeaders "reset-after-headers" Effect::Sends(Sends::ResetAfterHeaders), fails(Class::Connection), fails(Class::Connection),
+    ResetAfterHeaders "reset-after-headers" Effect::Sends(Sends::ResetAfterHeaders),
+        fails(Class::Connection), fails(Class::Connection),
         "Headers, then the connection is reset.";
-    TlsFailure "tls-failure" Effect::Drop(Drop::Tls), fails(Class::Connection), fails(Class::Connection),
+    TlsFailure "tls-failure" Effect::Drop(Drop::Tls),
+        fails(Class::Connection), fails(Class::Connection),
         "The TLS handshake fails. Over a socket: reset.";
-    Html200 "html-200" Effect::Html, fails(Class::UpstreamError), fails(Class::UpstreamError),
+    Html200 "html-200" Effect::Html,
+        fails(Class::UpstreamError), fails(Class::UpstreamError),
         "Status 200 with an HTML page.";
-    TruncatedJsonBody "truncated-json-body" Effect::Sends(Sends::CutJson), fails(Class::UpstreamError), cut(Cut::Stream),
+    TruncatedJsonBody "truncated-json-body" Effect::Sends(Sends::CutJson),
+        fails(Class::UpstreamError), cut(Cut::Stream),
         "A body of the announced length whose JSON stops half-way; a stream that ends inside an event.";
-    FencedJson "fenced-json" Effect::Says(Says::FencedJson), Seen::Mended, Seen::Mended,
+    FencedJson "fenced-json" Effect::Says(Says::FencedJson),
+        Seen::Mended, Seen::Mended,
         "The JSON answer stands in a Markdown fence.";
-    ProseJson "prose-json" Effect::Says(Says::ProseJson), Seen::Mended, Seen::Mended,
+    ProseJson "prose-json" Effect::Says(Says::ProseJson),
+        Seen::Mended, Seen::Mended,
         "The JSON answer stands between sentences.";
-    RenamedField "renamed-field" Effect::Says(Says::RenamedField), fails(Class::Schema), fails(Class::Schema),
+    RenamedField "renamed-field" Effect::Says(Says::RenamedField),
+        fails(Class::Schema), fails(Class::Schema),
         "A field of the JSON answer has another name.";
-    WrongType "wrong-type" Effect::Says(Says::WrongType), fails(Class::Schema), fails(Class::Schema),
+    WrongType "wrong-type" Effect::Says(Says::WrongType),
+        fails(Class::Schema), fails(Class::Schema),
         "A field of the JSON answer has another type.";
-    ExtraField "extra-field" Effect::Says(Says::ExtraField), fails(Class::Schema), fails(Class::Schema),
+    ExtraField "extra-field" Effect::Says(Says::ExtraField),
+        fails(Class::Schema), fails(Class::Schema),
         "The JSON answer has a field too many (a failure where the schema forbids that).";
-    MissingField "missing-field" Effect::Says(Says::MissingField), fails(Class::Schema), fails(Class::Schema),
+    MissingField "missing-field" Effect::Says(Says::MissingField),
+        fails(Class::Schema), fails(Class::Schema),
         "A field of the JSON answer is missing (a failure where the schema requires it).";
-    ChoicesEmpty "choices-empty" Effect::Says(Says::NoChoices), fails(Class::Empty), fails(Class::Empty),
+    ChoicesEmpty "choices-empty" Effect::Says(Says::NoChoices),
+        fails(Class::Empty), fails(Class::Empty),
         "`choices: []`, or `content: []` in Anthropic's format.";
-    NullContent "null-content" Effect::Says(Says::Null), fails(Class::Empty), fails(Class::Empty),
+    NullContent "null-content" Effect::Says(Says::Null),
+        fails(Class::Empty), fails(Class::Empty),
         "The content is `null`.";
-    EmptyContent "empty-content" Effect::Says(Says::Empty), fails(Class::Empty), fails(Class::Empty),
+    EmptyContent "empty-content" Effect::Says(Says::Empty),
+        fails(Class::Empty), fails(Class::Empty),
         "The content is an empty text.";
-    FinishLength "finish-length" Effect::Says(Says::TooLong), cut(Cut::Length), cut(Cut::Length),
+    FinishLength "finish-length" Effect::Says(Says::TooLong),
+        cut(Cut::Length), cut(Cut::Length),
         "Half an answer, stopped by the output limit.";
-    CutStream "cut-stream" Effect::Sends(Sends::Cut), cut(Cut::Stream), cut(Cut::Stream),
+    CutStream "cut-stream" Effect::Sends(Sends::Cut),
+        cut(Cut::Stream), cut(Cut::Stream),
         "The stream ends after half of the answer, without a terminal event; a body that is shorter than announced.";
-    MissingDone "missing-done" Effect::Sends(Sends::NoTerminal), Seen::Unaffected, cut(Cut::Stream),
+    MissingDone "missing-done" Effect::Sends(Sends::NoTerminal),
+        Seen::Unaffected, cut(Cut::Stream),
         "A whole stream, finish reason included, but no terminal event.";
-    MalformedSseLine "malformed-sse-line" Effect::Sends(Sends::BadLine), Seen::Unaffected, fails(Class::UpstreamError),
+    MalformedSseLine "malformed-sse-line" Effect::Sends(Sends::BadLine),
+        Seen::Unaffected, fails(Class::UpstreamError),
         "An event in the middle of the stream is not JSON.";
-    ErrorEvent "error-event" Effect::Sends(Sends::ErrorInside), fails(Class::UpstreamError), fails(Class::UpstreamError),
+    ErrorEvent "error-event" Effect::Sends(Sends::ErrorInside),
+        fails(Class::UpstreamError), fails(Class::UpstreamError),
         "An error event in the middle of the stream; an error object with status 200.";
-    DuplicateUsage "duplicate-usage" Effect::Says(Says::UsageTwice), Seen::Unaffected, Seen::Ok,
+    DuplicateUsage "duplicate-usage" Effect::Says(Says::UsageTwice),
+        Seen::Unaffected, Seen::Ok,
         "The usage is reported twice in one stream.";
-    MissingUsage "missing-usage" Effect::Says(Says::NoUsage), Seen::Ok, Seen::Ok,
+    MissingUsage "missing-usage" Effect::Says(Says::NoUsage),
+        Seen::Ok, Seen::Ok,
         "The usage is not reported.";
-    Gzip "gzip" Effect::Sends(Sends::Gzip), Seen::Ok, Seen::Ok,
+    Gzip "gzip" Effect::Sends(Sends::Gzip),
+        Seen::Ok, Seen::Ok,
         "`content-encoding: gzip`, asked for or not.";
-    Body50Mb "body-50mb" Effect::Sends(Sends::Huge), fails(Class::UpstreamError), fails(Class::UpstreamError),
+    Body50Mb "body-50mb" Effect::Sends(Sends::Huge),
+        fails(Class::UpstreamError), fails(Class::UpstreamError),
         "An answer of 50 MiB; in a stream, as one event.";
-    WrongContentType "wrong-content-type" Effect::Sends(Sends::WrongType), Seen::Ok, Seen::Ok,
+    WrongContentType "wrong-content-type" Effect::Sends(Sends::WrongType),
+        Seen::Ok, Seen::Ok,
         "A good answer under a wrong `content-type`.";
 }
 
@@ -383,7 +427,7 @@ mod tests {
         let (begin, end) = ("<!-- faults: generated -->\n", "<!-- end of faults -->");
         let (before, rest) = text.split_once(begin).expect("marker before the table");
         let (table, after) = rest.split_once(end).expect("marker after the table");
-        if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        if std::env::var_os("UPDATE_GOLDEN").is_some_and(|value| value == "1") {
             let updated = format!("{before}{begin}{}{end}{after}", manual_table());
             std::fs::write(&path, updated).unwrap();
         } else {

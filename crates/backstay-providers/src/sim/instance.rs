@@ -9,7 +9,7 @@ use super::dice::{self, WORDS};
 
 /// Deeper or larger schemas than these end in `null`; a hostile schema costs no more than that.
 const MAX_DEPTH: usize = 40;
-const MAX_VALUES: usize = 10_000;
+const MAX_VALUES: usize = 2_000;
 const MAX_LENGTH: usize = 10_000;
 
 /// A value that satisfies `schema`.

@@ -180,7 +180,7 @@ fn choose(request: &SimRequest<'_>, config: &SimConfig, moment: &Moment) -> Resu
     }
     if let Some(name) = request.fault_header {
         return Fault::from_name(name.trim()).ok_or_else(|| {
-            format!("x-sim-fault names no fault of the simulated provider; the manual lists them: {name}")
+            format!("x-sim-fault: {name} is no fault of the simulated provider; GET /v1/models lists them")
         });
     }
     if let Some(named) = Named::parse(&request.model) {

@@ -17,7 +17,7 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
     task::JoinSet,
-    time::timeout,
+    time::{sleep, timeout},
 };
 
 use super::{
@@ -61,6 +61,7 @@ pub async fn serve(
                         });
                     }
                     Err(error) if is_of_one_connection(&error) => {}
+                    Err(error) if is_out_of_files(&error) => sleep(Duration::from_millis(50)).await,
                     Err(error) => return Err(error),
                 }
             }
@@ -75,6 +76,11 @@ fn is_of_one_connection(error: &io::Error) -> bool {
             | io::ErrorKind::ConnectionReset
             | io::ErrorKind::Interrupted
     )
+}
+
+/// `EMFILE` and `ENFILE`: files come back when connections end.
+fn is_out_of_files(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(23 | 24))
 }
 
 /// A connection ends by an error, or because one side said so.
@@ -280,7 +286,7 @@ impl Connection {
     }
 
     async fn flush(&mut self) -> io::Result<()> {
-        self.stream.write_all(&self.output).await?;
+        timeout(PATIENCE, self.stream.write_all(&self.output)).await??;
         self.output.clear();
         Ok(())
     }

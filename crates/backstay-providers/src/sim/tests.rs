@@ -246,6 +246,16 @@ async fn answers_say_what_went_wrong_with_them() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn openai_streams_the_usage_only_if_it_is_asked_for() {
+    let mut request = ask(Protocol::OpenAi, "m", true);
+    let mut body: Value = serde_json::from_slice(&request.body).unwrap();
+    body.as_object_mut().unwrap().remove("stream_options");
+    request.body = body.to_string().into();
+    let sim = Sim::new(SimConfig::default());
+    assert!(!play(&sim, &request).await.text().contains("\"usage\""));
+}
+
+#[tokio::test(start_paused = true)]
 async fn gzip_unpacks_to_the_healthy_answer_as_it_arrives() {
     use std::io::Read as _;
     for kind in KINDS {
