@@ -163,6 +163,7 @@ async function complete(request, response) {
             temperature: body.temperature ?? 0.7,
             topP: body.top_p,
             seed: body.seed,
+            customStopTriggers: body.stop === undefined ? undefined : [body.stop].flat(),
             signal: gone.signal,
             stopOnAbortSignal: true,
             onToken: (tokens) => { generated += tokens.length; },

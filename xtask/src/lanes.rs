@@ -72,7 +72,7 @@ pub(crate) fn run(workspace: &Workspace, only: &[String], install: bool) -> anyh
         println!("\nfailed:");
     }
     for (name, error) in &failures {
-        let first = error.lines().next().unwrap_or_default();
+        let first = error.lines().next().unwrap_or_default().trim_end_matches(':');
         println!("  {name}: {first}; all of it in {}", logs.join(format!("{name}.log")).display());
     }
     println!("\n{} passed, {} failed", total.passed, total.failed);
@@ -107,7 +107,7 @@ fn test_lane(lane: &Lane<'_>) -> anyhow::Result<()> {
     if process::read(process::command("cargo").args(["nextest", "--version"])).is_ok() {
         command.args(["nextest", "run", "--workspace", "--no-fail-fast"]);
     } else {
-        command.args(["test", "--workspace", "--all-targets", "--no-fail-fast"]);
+        command.args(["test", "--workspace", "--lib", "--bins", "--tests", "--no-fail-fast"]);
     }
     lane.tests(&mut command, CARGO_LIMIT)
 }

@@ -16,7 +16,7 @@ use crate::{
 /// How long loading the model may take.
 const READY: Duration = Duration::from_secs(120);
 /// How long the lane's questions may take altogether.
-const LIMIT: Duration = Duration::from_secs(4 * 60);
+const LIMIT: Duration = Duration::from_secs(5 * 60);
 
 /// Fetches the model and serves it in the foreground.
 pub(crate) fn run(workspace: &Workspace, port: u16, fetch: bool) -> anyhow::Result<bool> {

