@@ -69,7 +69,7 @@ pub fn read(dir: &Path) -> Result<Sources, Vec<Mistake>> {
         return Err(reader.mistakes);
     }
     let backstay_toml = root.map(|text| SourceFile { path: "backstay.toml".to_owned(), text });
-    Ok(Sources { backstay_toml, calls })
+    Ok(Sources { backstay_toml, calls, faults: Vec::new() })
 }
 
 struct Reader<'a> {
