@@ -362,6 +362,29 @@ fn files_of_a_call_follow_its_includes() {
     assert!(names.contains("c.md"));
 }
 
+#[test]
+fn hostile_files_end_in_mistakes() {
+    let deep = 50_000;
+    let files = [
+        ("call.toml", format!("a = {}", "[".repeat(deep))),
+        ("call.toml", format!("{}b = 1", "a.".repeat(deep))),
+        ("call.toml", format!("[{}b]", "a.".repeat(deep))),
+        ("call.toml", format!("a = {}1", "{a = ".repeat(deep))),
+        ("static.json", "[".repeat(deep)),
+        ("output.schema.json", r#"{"$ref": "https://example.com/schema.json"}"#.to_owned()),
+        ("output.schema.json", r##"{"$ref": "#/$defs/none"}"##.to_owned()),
+        ("user.j2", "{% if a %}".repeat(deep)),
+        ("user.j2", format!("{{{{ {} }}}}", "(".repeat(deep))),
+    ];
+    for (name, text) in files {
+        let mut sources = full();
+        sources.calls[0].files.insert(name.to_owned(), text.clone());
+        let found = check(&sources).err();
+        let found = found.unwrap_or_else(|| panic!("{name}: {text:.40}"));
+        assert!(found.iter().all(|m| within(&sources, m) && m.reason.len() < 500), "{found:.200?}");
+    }
+}
+
 /// Every mistake must point into the file that it names.
 fn within(sources: &Sources, mistake: &Mistake) -> bool {
     let call_file = |mistake: &Mistake| {
