@@ -69,7 +69,7 @@ pub fn read(dir: &Path) -> Result<Sources, Vec<Mistake>> {
         return Err(reader.mistakes);
     }
     let backstay_toml = root.map(|text| SourceFile { path: "backstay.toml".to_owned(), text });
-    Ok(Sources { backstay_toml, calls })
+    Ok(Sources { backstay_toml, calls, faults: Vec::new() })
 }
 
 struct Reader<'a> {
@@ -121,7 +121,7 @@ impl Reader<'_> {
     fn file(&mut self, path: &str) -> Option<String> {
         match read_bounded(&self.dir.join(path)) {
             Ok(bytes) => match String::from_utf8(bytes) {
-                Ok(text) => Some(text.strip_prefix('\u{feff}').map_or(text.clone(), str::to_owned)),
+                Ok(text) => Some(text.trim_start_matches('\u{feff}').to_owned()),
                 Err(error) => {
                     let valid = error.utf8_error().valid_up_to();
                     let before = error.as_bytes().get(..valid).unwrap_or_default();

@@ -26,24 +26,28 @@ use crate::release::{
 /// What a call needs to know of its project.
 pub(super) struct Around<'a> {
     toml: Option<&'a Toml<'a>>,
-    /// `defaults`, unless there is a mistake in them.
+    /// What is sound of `defaults`.
     defaults: Value,
+    /// What is not, as paths of a call's keys.
+    broken: Vec<Vec<String>>,
     /// Names of the providers; `None` if they could not be read.
     providers: Option<BTreeSet<String>>,
 }
 
 impl<'a> Around<'a> {
-    /// `mistakes` are those of `backstay.toml`.
-    pub(super) fn new(toml: Option<&'a Toml<'a>>, mistakes: &[Mistake]) -> Self {
-        let get = |key: &str| toml.and_then(|toml| toml.value.get(key));
-        let sound = !mistakes.iter().any(|mistake| mistake.key.starts_with("defaults"));
-        let defaults = get("defaults").filter(|_| sound).cloned();
-        let names = |value: &Value| value.as_object().map(|map| map.keys().cloned().collect());
-        let providers = match get("providers") {
-            Some(value) => names(value),
-            None => toml.map(|_| BTreeSet::new()),
-        };
-        Self { toml, defaults: defaults.unwrap_or(Value::Object(Map::new())), providers }
+    /// `sound` and `broken` are those of `backstay.toml`.
+    pub(super) fn new(toml: Option<&'a Toml<'a>>, sound: &Value, broken: &[Vec<String>]) -> Self {
+        let defaults = sound.get("defaults").cloned().unwrap_or(Value::Object(Map::new()));
+        let broken = broken.iter().filter_map(|path| match path.split_first() {
+            Some((first, rest)) if first == "defaults" => Some(rest.to_vec()),
+            Some(_) | None => None,
+        });
+        // A provider with a mistake in it is there all the same.
+        let providers = toml.map(|toml| {
+            let typed = toml.value.get("providers").and_then(Value::as_object);
+            typed.into_iter().flat_map(Map::keys).cloned().collect()
+        });
+        Self { toml, defaults, broken: broken.collect(), providers }
     }
 }
 
@@ -75,21 +79,20 @@ pub(super) fn check(sources: &CallSources, around: &Around<'_>) -> Result<CallSp
     }
     let content = read_content(sources, &file, &mut mistakes);
     let toml = Toml::parse(&main).map_err(|found| mistakes.extend(found)).ok();
+    let shaped = toml.as_ref().map(|toml| shape::CALL.check(toml)).unwrap_or_default();
+    mistakes.extend(shaped.mistakes);
     let typed = toml.as_ref().and_then(|toml| {
-        let found = shape::CALL.check(toml);
         let mut merged = around.defaults.clone();
-        merge(&mut merged, &toml.value);
-        let typed = found.is_empty().then(|| read::<CallFile>(&merged, toml)).transpose();
-        mistakes.extend(found);
-        typed.map_err(|found| mistakes.push(found)).ok().flatten()
+        merge(&mut merged, &shaped.sound);
+        read::<CallFile>(&merged, toml).map_err(|found| mistakes.push(found)).ok()
     });
-    let includes = typed.as_ref().map(|typed| typed.include.as_slice());
+    let broken = [shaped.broken, around.broken.clone()].concat();
+    let includes = typed.as_ref().filter(|_| !broken.iter().any(|path| path == &["include"]));
+    let includes = includes.map(|typed| typed.include.as_slice());
     mistakes.extend(check_templates(sources, includes, content.input_schema.as_ref()));
     let (Some(toml), Some(typed)) = (&toml, typed) else { return Err(mistakes) };
-    let mut rules = Rules::new(toml, around.toml);
-    for mistake in mistakes {
-        rules.add(mistake);
-    }
+    let mut rules = Rules::new(toml, around.toml, &broken);
+    mistakes.into_iter().for_each(|mistake| rules.add(mistake));
     check_files(sources, &typed, &mut rules);
     check_route(&typed, around, &mut rules);
     check_budget(&typed.budget, &mut rules);
@@ -140,7 +143,7 @@ fn read_content(
     Content { input_schema, output_schema, static_answer: answer.map(|(_, value)| value) }
 }
 
-/// Checks the templates. Without `includes` (`call.toml` has mistakes) only those of known names.
+/// Checks the templates. Without `includes` (they could not be read) only those of known names.
 fn check_templates(
     sources: &CallSources,
     includes: Option<&[String]>,
@@ -155,7 +158,7 @@ fn check_templates(
         })
         .collect();
     let declared = input_schema.and_then(content::declared);
-    content::template_mistakes(&templates, declared.as_ref())
+    content::template_mistakes(&templates, declared.as_ref(), includes.is_some())
 }
 
 fn check_files(sources: &CallSources, typed: &CallFile, rules: &mut Rules<'_>) {

@@ -22,10 +22,11 @@ pub(crate) fn stays_inside(path: &str) -> bool {
 }
 
 /// Mistakes of the templates of a call. `declared` are the variables of its input schema, if it has
-/// one that lists them.
+/// one that lists them. Unless the templates are `complete`, a missing one may be there.
 pub(crate) fn template_mistakes(
     templates: &BTreeMap<&str, SourceFile>,
     declared: Option<&BTreeSet<String>>,
+    complete: bool,
 ) -> Vec<Mistake> {
     let mut mistakes = Vec::new();
     let mut environment = Environment::new();
@@ -41,7 +42,9 @@ pub(crate) fn template_mistakes(
             mistakes.push(file.mistake(at, "", (detail, remedy.to_owned())));
             continue;
         }
-        mistakes.extend(missing_includes(file, templates));
+        if complete {
+            mistakes.extend(missing_includes(file, templates));
+        }
         let Ok(template) = environment.get_template(name) else { continue };
         let globals: BTreeSet<&str> = environment.globals().map(|(name, _)| name).collect();
         let mut used: Vec<String> = template.undeclared_variables(false).into_iter().collect();

@@ -1,8 +1,8 @@
 //! Project files: text in, a checked [`Project`] or every mistake out. No file is read here.
 //!
 //! What is typed ([`file`]) and what is run on ([`project`], [`CallSpec`](crate::release::CallSpec)) are two families of types
-//! with one bridge, [`check`]. All mistakes of all files are found at once: first the shape of each
-//! file against its generated JSON Schema, then the rules that need more than one key.
+//! with one bridge, [`check`]. All mistakes of all files are found at once: the shape of each file
+//! against its generated JSON Schema, and the rules that need more than one key.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -39,6 +39,9 @@ pub struct Sources {
     pub backstay_toml: Option<SourceFile>,
     /// One for each directory in `calls/`.
     pub calls: Vec<CallSources>,
+    /// The faults that a simulated provider knows. If there are none here, no name of a fault is
+    /// checked.
+    pub faults: Vec<String>,
 }
 
 /// The files of one call.
@@ -81,16 +84,15 @@ pub fn check(sources: &Sources) -> Result<Project, Vec<Mistake>> {
     let root = sources.backstay_toml.as_ref().unwrap_or(&empty);
     let mut mistakes = Vec::new();
     let toml = Toml::parse(root).map_err(|found| mistakes.extend(found)).ok();
-    let typed = toml.as_ref().and_then(|toml| {
-        let found = shape::PROJECT.check(toml);
-        let typed = found.is_empty().then(|| read(&toml.value, toml)).transpose();
-        mistakes.extend(found);
-        typed.map_err(|found| mistakes.push(found)).ok().flatten()
+    let shaped = toml.as_ref().map(|toml| shape::PROJECT.check(toml)).unwrap_or_default();
+    mistakes.extend(shaped.mistakes);
+    let mut project = toml.as_ref().and_then(|toml| {
+        let checked = read(&shaped.sound, toml)
+            .map_err(|found| vec![found])
+            .and_then(|typed| project::check(typed, toml, &shaped.broken, &sources.faults));
+        checked.map_err(|found| mistakes.extend(found)).ok()
     });
-    let mut project = toml.as_ref().zip(typed).and_then(|(toml, typed)| {
-        project::check(typed, toml).map_err(|found| mistakes.extend(found)).ok()
-    });
-    let around = call::Around::new(toml.as_ref(), &mistakes);
+    let around = call::Around::new(toml.as_ref(), &shaped.sound, &shaped.broken);
     for sources in &sources.calls {
         match call::check(sources, &around) {
             Ok(spec) => {

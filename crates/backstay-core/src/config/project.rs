@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration}
 
 use super::{
     file::{KindName, NotifyFile, NotifyKind, ProjectFile, ProviderFile},
-    mistake::Mistake,
+    mistake::{Mistake, nearest, one_of},
     place::Toml,
     rules::{Rules, is_header_name, is_secret_header, names_private_host, url_fault},
     units::{SECRET_REMEDY, SecretRef},
@@ -209,9 +209,14 @@ pub fn secret_mistakes(
     missing.collect()
 }
 
-/// Checks the rules of `backstay.toml`, whose shape is right.
-pub(super) fn check(file: ProjectFile, toml: &Toml<'_>) -> Result<Project, Vec<Mistake>> {
-    let mut rules = Rules::new(toml, None);
+/// Checks the rules of `backstay.toml`: of what is sound of it, the rest being `broken`.
+pub(super) fn check(
+    file: ProjectFile,
+    toml: &Toml<'_>,
+    broken: &[Vec<String>],
+    faults: &[String],
+) -> Result<Project, Vec<Mistake>> {
+    let mut rules = Rules::new(toml, None, broken);
     let listen = file.server.listen.parse::<SocketAddr>().unwrap_or_else(|_| {
         rules.say(
             &["server", "listen"],
@@ -241,6 +246,7 @@ pub(super) fn check(file: ProjectFile, toml: &Toml<'_>) -> Result<Project, Vec<M
     }
     let mut providers = BTreeMap::new();
     for (name, provider) in file.providers {
+        check_faults(&name, &provider, faults, &mut rules);
         if let Some(provider) = check_provider(&name, provider, &mut rules) {
             providers.insert(name, provider);
         }
@@ -407,5 +413,23 @@ fn check_sim(name: &str, file: ProviderFile, rules: &mut Rules<'_>) -> SimConfig
         tokens_per_second: file.tokens_per_second,
         faults: faults.collect(),
         schedule: schedule.collect(),
+    }
+}
+
+fn check_faults(name: &str, file: &ProviderFile, known: &[String], rules: &mut Rules<'_>) {
+    let random = file.faults.iter().map(|it| &it.fault).enumerate();
+    let timed = file.schedule.iter().map(|it| &it.fault).enumerate();
+    let all = random.map(|it| ("faults", it)).chain(timed.map(|it| ("schedule", it)));
+    for (table, (index, fault)) in all {
+        if known.is_empty() || known.contains(fault) {
+            continue;
+        }
+        let names = || known.iter().map(String::as_str);
+        let remedy = match nearest(fault, names()) {
+            Some(near) => format!("did you mean \"{near}\"?"),
+            None => format!("write one of {}", one_of(names())),
+        };
+        let at = ["providers", name, table, &index.to_string(), "fault"];
+        rules.say(&at, format!("the simulated provider knows no fault \"{fault}\""), remedy);
     }
 }

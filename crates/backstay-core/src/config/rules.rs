@@ -9,12 +9,18 @@ pub(crate) struct Rules<'a> {
     own: &'a Toml<'a>,
     /// `backstay.toml`, whose `defaults` may hold a key that `own` does not.
     defaults: Option<&'a Toml<'a>>,
+    /// Paths of values whose shape is wrong: enough was said about them.
+    broken: &'a [Vec<String>],
     mistakes: Vec<Mistake>,
 }
 
 impl<'a> Rules<'a> {
-    pub(crate) fn new(own: &'a Toml<'a>, defaults: Option<&'a Toml<'a>>) -> Self {
-        Self { own, defaults, mistakes: Vec::new() }
+    pub(crate) fn new(
+        own: &'a Toml<'a>,
+        defaults: Option<&'a Toml<'a>>,
+        broken: &'a [Vec<String>],
+    ) -> Self {
+        Self { own, defaults, broken, mistakes: Vec::new() }
     }
 
     /// A mistake in the value at `path`, shown where that value was typed.
@@ -25,6 +31,9 @@ impl<'a> Rules<'a> {
         remedy: impl Into<String>,
     ) {
         let path = owned(path);
+        if self.broken.iter().any(|cut| cut.starts_with(&path) || path.starts_with(cut)) {
+            return;
+        }
         let finding = (reason.into(), remedy.into());
         let from_defaults = [owned(&["defaults"]), path.clone()].concat();
         let mistake = match self.defaults {

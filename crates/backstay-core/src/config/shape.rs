@@ -2,7 +2,7 @@
 //!
 //! Only what one key can tell: rules that need two keys are in [`super::project`] and [`super::call`].
 
-use std::sync::LazyLock;
+use std::{collections::BTreeSet, sync::LazyLock};
 
 use jsonschema::{JsonType, ValidationError, Validator, error::ValidationErrorKind};
 use serde_json::Value;
@@ -34,6 +34,45 @@ const RESERVED: [(&str, &str, &str); 1] = [(
     "leave it out and set `store.path`, a directory for SQLite files",
 )];
 
+/// A file after its shape was checked. The rules go on with what is sound, so that one wrong word
+/// does not hide the mistakes in other keys.
+#[derive(Default)]
+pub(crate) struct Checked {
+    pub(crate) mistakes: Vec<Mistake>,
+    /// The file without the values that are wrong.
+    pub(crate) sound: Value,
+    /// Paths of the values that were taken out; a rule about them has nothing to say.
+    pub(crate) broken: Vec<Vec<String>>,
+}
+
+impl Checked {
+    /// Takes out the value at `path`; in a list, the whole list, whose other items would move.
+    fn cut(&mut self, path: &[String]) {
+        let mut inner = Some(&self.sound);
+        let list = path.iter().position(|name| {
+            inner = inner.and_then(|table| table.get(name));
+            inner.is_some_and(Value::is_array)
+        });
+        let path = list.and_then(|index| path.get(..=index)).unwrap_or(path);
+        remove(&mut self.sound, path);
+        self.broken.push(path.to_vec());
+    }
+}
+
+fn remove(value: &mut Value, path: &[String]) {
+    match (value, path) {
+        (Value::Object(table), [name]) => {
+            table.shift_remove(name);
+        }
+        (value, [name, rest @ ..]) => {
+            if let Some(inner) = value.get_mut(name) {
+                remove(inner, rest);
+            }
+        }
+        (_, []) => {}
+    }
+}
+
 impl Shape {
     fn new(schema: Value) -> Self {
         // The schema is generated from our own types; a test proves that it compiles.
@@ -41,28 +80,35 @@ impl Shape {
         Self { schema, validator }
     }
 
-    /// All mistakes of shape, at most one for each value.
-    pub(crate) fn check(&self, toml: &Toml<'_>) -> Vec<Mistake> {
-        let mut seen = std::collections::BTreeSet::new();
+    /// All mistakes of shape, at most one for each value, and the file without them.
+    pub(crate) fn check(&self, toml: &Toml<'_>) -> Checked {
+        let mut checked = Checked { sound: toml.value.clone(), ..Checked::default() };
+        let mut seen = BTreeSet::new();
         let errors = self.validator.iter().flat_map(|validator| validator.iter_errors(&toml.value));
-        let mut mistakes = Vec::new();
         for error in errors {
             let path = segments(error.instance_path().as_str());
             if let ValidationErrorKind::AdditionalProperties { unexpected } = error.kind() {
                 let known = self.beside(&error);
                 for name in unexpected {
-                    let path: Vec<String> = path.iter().chain([name]).cloned().collect();
-                    mistakes.push(toml.mistake_in_key(&path, unknown(&path, known)));
+                    let at: Vec<String> = path.iter().chain([name]).cloned().collect();
+                    checked.mistakes.push(toml.mistake_in_key(&at, unknown(&at, known)));
+                    checked.cut(&at);
+                    // What it was meant to be is not missing.
+                    let meant = nearest(name, names(known)).map(str::to_owned);
+                    checked.broken.extend(meant.map(|near| [path.clone(), vec![near]].concat()));
                 }
             } else if seen.insert(path.clone()) {
-                mistakes.push(toml.mistake(&path, self.explain(&error)));
+                checked.mistakes.push(toml.mistake(&path, self.explain(&error)));
+                checked.cut(&path);
             }
         }
         whole_numbers(&toml.value, &self.schema, &mut Vec::new(), &mut |path, value| {
             let remedy = "write it without a point".to_owned();
-            mistakes.push(toml.mistake(path, (format!("{value} is not a whole number"), remedy)));
+            let finding = (format!("{value} is not a whole number"), remedy);
+            checked.mistakes.push(toml.mistake(path, finding));
+            checked.cut(path);
         });
-        mistakes
+        checked
     }
 
     /// The schema that holds the keyword which failed.
@@ -127,18 +173,22 @@ fn schema_is(schema: &Value, name: &str) -> bool {
     schema.get("type").is_some_and(|found| found == name)
 }
 
+/// The keys that a schema knows.
+fn names(schema: Option<&Value>) -> impl Iterator<Item = &str> {
+    let known = schema.and_then(|s| s.get("properties")).and_then(Value::as_object);
+    known.into_iter().flat_map(|map| map.keys().map(String::as_str))
+}
+
 fn unknown(path: &[String], schema: Option<&Value>) -> Finding {
     let ends = |end: &str| path.join(".").ends_with(end);
     if let Some((_, reason, remedy)) = RESERVED.iter().find(|(end, ..)| ends(end)) {
         return ((*reason).to_owned(), (*remedy).to_owned());
     }
-    let known = schema.and_then(|s| s.get("properties")).and_then(Value::as_object);
-    let names = || known.into_iter().flat_map(|map| map.keys().map(String::as_str));
     let name = path.last().map_or("", String::as_str);
     let reason = format!("there is no key `{name}`");
-    match nearest(name, names()) {
+    match nearest(name, names(schema)) {
         Some(near) => (reason, format!("did you mean `{near}`?")),
-        None => (reason, format!("leave it out; known here are {}", one_of(names()))),
+        None => (reason, format!("leave it out; known here are {}", one_of(names(schema)))),
     }
 }
 
@@ -171,7 +221,7 @@ fn plain(error: &ValidationError<'_>) -> Finding {
             ("this list is too long".to_owned(), format!("keep it to {limit} items"))
         }
         ValidationErrorKind::UniqueItems => {
-            (format!("{found} names something twice"), "name each one once".to_owned())
+            ("this list names something twice".to_owned(), "name each one once".to_owned())
         }
         ValidationErrorKind::Required { property } => {
             let name = property.as_str().unwrap_or_default();
@@ -223,11 +273,12 @@ fn wanted(error: &ValidationError<'_>) -> &'static str {
     }
 }
 
-/// A value in a message: short, and never a whole table.
+/// A value in a message: short, and never a whole table or list, which might hold a secret.
 fn brief(value: &Value) -> String {
     match value {
         Value::Object(_) => "a table".to_owned(),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
+        Value::Array(_) => "a list".to_owned(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {
             let text = value.to_string();
             match text.char_indices().nth(60) {
                 Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),

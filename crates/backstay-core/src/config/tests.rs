@@ -15,7 +15,7 @@ fn call(name: &str, files: &[(&str, &str)]) -> CallSources {
 
 fn sources(root: &str, calls: Vec<CallSources>) -> Sources {
     let root = SourceFile { path: "backstay.toml".to_owned(), text: root.to_owned() };
-    Sources { backstay_toml: Some(root), calls }
+    Sources { backstay_toml: Some(root), calls, faults: Vec::new() }
 }
 
 fn mistakes(sources: &Sources) -> String {
@@ -244,9 +244,42 @@ order = ["error", "static"]
 }
 
 #[test]
+fn a_wrong_word_does_not_hide_other_mistakes() {
+    let root = "[server]\nlisten = \"localhost\"\ndrain = 1\n[providers.sim]\n[defaults]\nrout = 1\n\
+        [defaults.budget]\nidle = \"1\"\n";
+    let toml = "budget = { deadline = \"2h\", attempts = \"1\" }\ninclude = [1]\n";
+    let system = "{% include 'a' %}{% include 'b";
+    let broken = sources(root, vec![call("a", &[("call.toml", toml), ("system.j2", system)])]);
+    let found = check(&broken).unwrap_err();
+    let found: Vec<(usize, &str)> = found.iter().map(|m| (m.line, m.key.as_str())).collect();
+    let wanted = [
+        (2, "server.listen"),
+        (3, "server.drain"),
+        (6, "defaults.rout"),
+        (8, "defaults.budget.idle"),
+        (1, "budget.attempts"),
+        (1, "budget.deadline"),
+        (2, "include[0]"),
+        (1, ""),
+    ];
+    assert_eq!(found.len(), wanted.len(), "{found:?}");
+    assert!(wanted.iter().all(|one| found.contains(one)), "{found:?}");
+}
+
+#[test]
+fn names_of_faults_are_checked_where_they_are_known() {
+    let mut sources = full();
+    sources.faults = vec!["overloaded".to_owned(), "cut".to_owned(), "rest".to_owned()];
+    let found = check(&sources).unwrap_err();
+    assert_eq!(found.len(), 1);
+    assert_eq!(found[0].key, "providers.sim.schedule[0].fault");
+    assert_eq!(found[0].remedy, "did you mean \"rest\"?");
+}
+
+#[test]
 fn no_mistake_repeats_a_secret() {
     let root = "[providers.openai]\napi_key = \"sk-live-1\"\nbase_url = \"https://u:sk-live-2@h\"\n\
-        headers = { x-api-key = \"sk-live-3\" }\n[[alerts.notify]]\nkind = \"pagerduty\"\n\
+        headers = { x-api-key = \"sk-live-3\", x-token = [\"sk-live-5\"] }\n[[alerts.notify]]\nkind = \"pagerduty\"\n\
         routing_key = \"sk-live-4\"\n";
     for root in [root.to_owned(), root.replace("api_key = \"sk-live-1\"\n", "")] {
         let found = mistakes(&sources(&root, Vec::new()));
@@ -327,6 +360,29 @@ fn files_of_a_call_follow_its_includes() {
     assert!(names.contains("a/b.md"));
     let names = files_of_call(Some("defaults.include = [\"c.md\"]"), "broken [");
     assert!(names.contains("c.md"));
+}
+
+#[test]
+fn hostile_files_end_in_mistakes() {
+    let deep = 50_000;
+    let files = [
+        ("call.toml", format!("a = {}", "[".repeat(deep))),
+        ("call.toml", format!("{}b = 1", "a.".repeat(deep))),
+        ("call.toml", format!("[{}b]", "a.".repeat(deep))),
+        ("call.toml", format!("a = {}1", "{a = ".repeat(deep))),
+        ("static.json", "[".repeat(deep)),
+        ("output.schema.json", r#"{"$ref": "https://example.com/schema.json"}"#.to_owned()),
+        ("output.schema.json", r##"{"$ref": "#/$defs/none"}"##.to_owned()),
+        ("user.j2", "{% if a %}".repeat(deep)),
+        ("user.j2", format!("{{{{ {} }}}}", "(".repeat(deep))),
+    ];
+    for (name, text) in files {
+        let mut sources = full();
+        sources.calls[0].files.insert(name.to_owned(), text.clone());
+        let found = check(&sources).err();
+        let found = found.unwrap_or_else(|| panic!("{name}: {text:.40}"));
+        assert!(found.iter().all(|m| within(&sources, m) && m.reason.len() < 500), "{found:.200?}");
+    }
 }
 
 /// Every mistake must point into the file that it names.
