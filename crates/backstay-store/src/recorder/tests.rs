@@ -185,6 +185,33 @@ fn bodies_are_shed_before_records() {
 }
 
 #[test]
+fn what_was_shed_comes_back_from_the_spool() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = MemoryStore::new();
+    let (gate, entered, permit) = gated(&store);
+    let spool = Spool::open(dir.path()).unwrap();
+    let limits = Limits { entries: 1, ..quick() };
+    let recorder =
+        Recorder::start(Box::new(gate), Some(spool), limits, Retention::default()).unwrap();
+    recorder.record(full(NOON, 0));
+    entered.recv().unwrap();
+    for n in 1..4 {
+        recorder.record(full(NOON, n));
+    }
+    assert_eq!(shed(&recorder.accounting(), "queue_full"), 2);
+    drop(permit);
+    let end = recorder.close(LONG);
+    assert_exact(&end);
+    assert_eq!((end.stored, shed(&end, "queue_full")), (2, 2));
+    assert!(end.replayed >= 2, "{end:?}");
+    for n in 0..4 {
+        assert_eq!(found(&store, &id(NOON, n).to_string()).unwrap().record, full(NOON, n));
+    }
+    drop(recorder);
+    assert!(Spool::open(dir.path()).unwrap().1.is_empty());
+}
+
+#[test]
 fn what_comes_too_late_is_counted() {
     let store = MemoryStore::new();
     let recorder = Recorder::start(Box::new(store), None, quick(), Retention::default()).unwrap();

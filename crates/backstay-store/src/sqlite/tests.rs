@@ -90,6 +90,22 @@ fn a_damaged_file_is_named_and_may_be_moved_away() {
     assert_eq!(found(&reader, &fourth.id.to_string()).unwrap().record, fourth);
 }
 
+/// As after a crash between the two commits of a batch.
+#[test]
+fn a_repeated_batch_brings_missing_bodies() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut records = SqliteRecords::open(dir.path()).unwrap();
+    records.append(&batch(0..3)).unwrap();
+    drop(records);
+    fs::remove_file(dir.path().join("bodies-20261123.db")).unwrap();
+    let reader = SqliteReader::open(dir.path());
+    let record = full(NOON + 1, 1);
+    let text = record.id.to_string();
+    assert_eq!(found(&reader, &text).unwrap().record.request, None);
+    SqliteRecords::open(dir.path()).unwrap().append(&batch(0..3)).unwrap();
+    assert_eq!(found(&reader, &text).unwrap().record, record);
+}
+
 #[test]
 fn a_file_of_a_newer_version_is_left_alone() {
     let dir = tempfile::tempdir().unwrap();
