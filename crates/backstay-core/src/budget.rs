@@ -254,3 +254,36 @@ impl Default for RetryTokens {
         Self { tenths: Self::FULL }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn five_failures_use_up_the_retry_tokens_and_one_success_is_a_tenth() {
+        let mut tokens = RetryTokens::default();
+        for left in [9, 8, 7, 6, 5] {
+            assert!(tokens.allow());
+            tokens.observe(true);
+            assert_eq!(tokens.left(), left);
+        }
+        assert!(!tokens.allow(), "half is not enough");
+        tokens.observe(false);
+        assert!(tokens.allow(), "a tenth above half is");
+    }
+
+    proptest! {
+        #[test]
+        fn retry_tokens_are_counted_in_exact_tenths(events: Vec<bool>) {
+            let (mut tokens, mut tenths) = (RetryTokens::default(), 100_i64);
+            for failed in events {
+                tokens.observe(failed);
+                tenths = (tenths + if failed { -10 } else { 1 }).clamp(0, 100);
+                prop_assert_eq!(i64::from(tokens.left()), tenths / 10);
+                prop_assert_eq!(tokens.allow(), tenths > 50);
+            }
+        }
+    }
+}

@@ -446,7 +446,7 @@ fn luhn(digits: &[u8]) -> bool {
         let value = u32::from(digit) * if index % 2 == 1 { 2 } else { 1 };
         sum + value / 10 + value % 10
     });
-    sum % 10 == 0
+    sum.is_multiple_of(10)
 }
 
 fn mod_97(iban: &[u8]) -> u32 {
