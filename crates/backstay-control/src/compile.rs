@@ -92,7 +92,9 @@ impl Compiler {
                 windows: config
                     .contexts
                     .iter()
-                    .map(|(model, tokens)| (model.clone(), u32::try_from(*tokens).unwrap_or(u32::MAX)))
+                    .map(|(model, tokens)| {
+                        (model.clone(), u32::try_from(*tokens).unwrap_or(u32::MAX))
+                    })
                     .collect(),
             };
             providers.insert(name.clone(), Arc::new(plan));
@@ -169,7 +171,9 @@ impl Compiler {
             (None, _, _) => endpoint,
             (Some(key), Some(header), _) => endpoint.with_key_header(header, &key)?,
             (Some(key), None, WireKind::OpenAi) => endpoint.with_bearer(&key)?,
-            (Some(key), None, WireKind::Anthropic) => endpoint.with_key_header("x-api-key", &key)?,
+            (Some(key), None, WireKind::Anthropic) => {
+                endpoint.with_key_header("x-api-key", &key)?
+            }
         };
         Ok((endpoint, missing))
     }
@@ -219,9 +223,8 @@ impl Compiler {
 /// Why it is not there; never the secret itself.
 pub fn resolve_secret(root: &Path, secret: &SecretRef) -> Result<String, String> {
     let text = match secret {
-        SecretRef::Env(name) => {
-            std::env::var(name).map_err(|_| format!("the environment variable {name} is not set"))?
-        }
+        SecretRef::Env(name) => std::env::var(name)
+            .map_err(|_| format!("the environment variable {name} is not set"))?,
         SecretRef::File(path) => std::fs::read_to_string(root.join(path))
             .map_err(|error| format!("{}: {error}", path.display()))?,
     };

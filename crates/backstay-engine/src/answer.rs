@@ -121,10 +121,7 @@ impl Call<'_> {
         failure: Option<&Failure>,
         reply: Option<&Reply>,
     ) -> Head {
-        let head = Head {
-            failure: failure.cloned(),
-            ..self.head(Some(outcome), degraded)
-        };
+        let head = Head { failure: failure.cloned(), ..self.head(Some(outcome), degraded) };
         self.engine.keep(|| {
             let mut record = blank(&self.request, &head, self.plan.spec.capture);
             if let Some(reply) = reply {

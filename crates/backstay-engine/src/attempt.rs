@@ -307,7 +307,11 @@ async fn read_stream(order: &Order<'_>, body: Body, sent: &mut Sent) -> Result<O
         };
         if !more {
             // Many compatible servers leave the terminal event out; the finish reason is enough.
-            return if sum.finished() { accept(order, sum.finish(), held) } else { Err(cut().into()) };
+            return if sum.finished() {
+                accept(order, sum.finish(), held)
+            } else {
+                Err(cut().into())
+            };
         }
     }
 }

@@ -19,7 +19,9 @@ use backstay_core::{
     record::{AttemptKind, AttemptRecord, Degraded, Outcome, Usage, Variant},
     release::StreamMode,
 };
-use backstay_providers::wire::{Choice, Finish, Frame, Prompt, Protocol, Reply, Role, StreamOpening, Turn};
+use backstay_providers::wire::{
+    Choice, Finish, Frame, Prompt, Protocol, Reply, Role, StreamOpening, Turn,
+};
 use bytes::Bytes;
 use tokio::{
     sync::{mpsc, oneshot},
@@ -80,7 +82,9 @@ pub(crate) async fn run(engine: &Engine, request: Request, to: oneshot::Sender<A
     };
     let prepared = match prepare(engine, &plan, &request) {
         Ok(prepared) => prepared,
-        Err(failure) => return drop(to.send(engine.refuse(&request, Some((&plan, variant)), &failure))),
+        Err(failure) => {
+            return drop(to.send(engine.refuse(&request, Some((&plan, variant)), &failure)));
+        }
     };
     let mut call = Call {
         engine,
@@ -147,7 +151,8 @@ impl Call<'_> {
                 }
                 Next::Try { index: next, pause } => {
                     self.pause(pause).await;
-                    let kind = if next == index { AttemptKind::Retry } else { AttemptKind::Fallback };
+                    let kind =
+                        if next == index { AttemptKind::Retry } else { AttemptKind::Fallback };
                     (next, kind)
                 }
             };
@@ -262,7 +267,9 @@ impl Call<'_> {
             }
         };
         self.prompt.after = vec![
-            Turn { role: Role::Assistant, text: if wrong.is_empty() { "…".into() } else { wrong } },
+            Turn {
+                role: Role::Assistant, text: if wrong.is_empty() { "…".into() } else { wrong }
+            },
             Turn { role: Role::User, text: format!("Your answer was rejected: {what}. {ask}") },
         ];
     }
@@ -305,7 +312,8 @@ impl Call<'_> {
         let outcome = Outcome::Failed(class);
         if matches!(class, FailureClass::Refused | FailureClass::ContentFilter) {
             // A refusal is an answer, and the protocol has words for it.
-            let reply = self.rejected.take().map_or_else(|| refusal(&self.request, &failure), |r| *r);
+            let reply =
+                self.rejected.take().map_or_else(|| refusal(&self.request, &failure), |r| *r);
             let head = self.record(outcome, Degraded::None, Some(&failure), Some(&reply));
             return self.deliver(head, reply, &[], to);
         }
@@ -321,7 +329,8 @@ impl Call<'_> {
                 self.deliver(head, reply, &[], to);
             }
             None => {
-                let head = self.record(outcome, Degraded::None, Some(&failure), rejected.as_deref());
+                let head =
+                    self.record(outcome, Degraded::None, Some(&failure), rejected.as_deref());
                 drop(to.send(Answer { head, body: AnswerBody::Failed(Box::new(failure)) }));
             }
         }

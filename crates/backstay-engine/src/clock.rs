@@ -30,7 +30,10 @@ impl Clock {
     #[must_use]
     pub fn since_epoch(&self) -> Duration {
         match self {
-            #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the date")]
+            #[expect(
+                clippy::disallowed_methods,
+                reason = "this is the one place that reads the date"
+            )]
             Self::System => SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default(),
             Self::Simulated { base, start } => *base + start.elapsed(),
         }

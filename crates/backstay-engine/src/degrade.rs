@@ -1,10 +1,6 @@
 //! What is answered when the budget is spent. Pure but for the cache that it is handed.
 
-use backstay_core::{
-    failure::FailureClass,
-    record::Degraded,
-    release::DegradeStep,
-};
+use backstay_core::{failure::FailureClass, record::Degraded, release::DegradeStep};
 
 use crate::plan::ReleasePlan;
 
@@ -22,9 +18,7 @@ pub(crate) fn degrade(
     for step in ladder {
         let found = match step {
             DegradeStep::Stale => stale().map(|text| (Degraded::Stale, text)),
-            DegradeStep::Static => {
-                static_text(plan).map(|text| (Degraded::Static, text))
-            }
+            DegradeStep::Static => static_text(plan).map(|text| (Degraded::Static, text)),
             DegradeStep::Message => {
                 let text = plan.message.render(class.name(), &plan.spec.call);
                 Some((Degraded::Message, text))

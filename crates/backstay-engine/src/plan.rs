@@ -16,10 +16,7 @@ use backstay_core::{
     record::Variant,
     release::{CallSpec, DegradeStep, StreamMode, TargetName, is_call_name},
 };
-use backstay_providers::{
-    provider::Provider,
-    wire::AnswerSchema,
-};
+use backstay_providers::{provider::Provider, wire::AnswerSchema};
 use quick_cache::sync::Cache;
 use serde_json::{Map, Value};
 use tokio::time::Instant;
@@ -80,7 +77,8 @@ impl ReleasePlan {
         let route: Result<Vec<_>, _> =
             spec.route.iter().map(|name| route_entry(&spec, name, providers, targets)).collect();
         let prompts = Prompts::compile(&spec.templates).map_err(|mistakes| {
-            let all: Vec<_> = mistakes.iter().map(|m| format!("{}: {}", m.file, m.message)).collect();
+            let all: Vec<_> =
+                mistakes.iter().map(|m| format!("{}: {}", m.file, m.message)).collect();
             all.join("; ")
         })?;
         let compile = |schema: &Option<Value>| schema.as_ref().map(Schema::compile).transpose();
@@ -221,7 +219,8 @@ impl Plans {
         };
         let Some(call) = self.calls.get(name) else { return Err(self.unknown_call(name)) };
         let Some(release) = pinned else { return Ok((Arc::clone(&call.stable), Variant::Stable)) };
-        let release = release.strip_prefix(name).and_then(|r| r.strip_prefix('@')).unwrap_or(release);
+        let release =
+            release.strip_prefix(name).and_then(|r| r.strip_prefix('@')).unwrap_or(release);
         if release == "stable" {
             return Ok((Arc::clone(&call.stable), Variant::Stable));
         }
@@ -241,8 +240,7 @@ impl Plans {
     }
 
     fn direct(&self, address: &Address) -> Result<Arc<ReleasePlan>, Failure> {
-        let refuse =
-            |why: String| Failure::bad_request("model", why).because(Refusal::NotFound);
+        let refuse = |why: String| Failure::bad_request("model", why).because(Refusal::NotFound);
         let target: TargetName = address.model.parse().map_err(refuse)?;
         let call = address.call.as_deref().unwrap_or("default");
         if !is_call_name(call) {

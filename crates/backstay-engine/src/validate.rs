@@ -56,7 +56,10 @@ fn verify_choice(
     }
     if choice.text.trim().is_empty() {
         let what = if choice.reasoning.is_empty() { "" } else { " but reasoning" };
-        return Err(Failure::new(FailureClass::Empty, format!("the answer has nothing in it{what}")));
+        return Err(Failure::new(
+            FailureClass::Empty,
+            format!("the answer has nothing in it{what}"),
+        ));
     }
     let mended = match expectation {
         Expectation::Text => None,

@@ -103,8 +103,10 @@ fn unauthenticated(why: &str) -> Failure {
 /// Without keys, a page in the user's browser must not be able to spend tokens: neither from another
 /// site (Origin) nor through a name that was made to resolve to this machine (Host).
 fn local_only(headers: &HeaderMap) -> Result<(), Failure> {
-    let text = |name| headers.get(name).map(|value: &http::HeaderValue| value.to_str().unwrap_or(""));
-    let origin = text(ORIGIN).map(|origin| origin.split_once("://").map_or(origin, |(_, host)| host));
+    let text =
+        |name| headers.get(name).map(|value: &http::HeaderValue| value.to_str().unwrap_or(""));
+    let origin =
+        text(ORIGIN).map(|origin| origin.split_once("://").map_or(origin, |(_, host)| host));
     for (name, host) in [("origin", origin), ("host", text(HOST))] {
         if host.is_some_and(|host| !is_local(host)) {
             return Err(Failure::bad_request(
@@ -136,7 +138,13 @@ mod tests {
     }
 
     fn key(id: &str, secret: &str, revoked_ms: Option<u64>) -> KeyRow {
-        KeyRow { id: id.into(), name: id.into(), sha256: hash(&format!("bsk_{id}_{secret}")), created_ms: 0, revoked_ms }
+        KeyRow {
+            id: id.into(),
+            name: id.into(),
+            sha256: hash(&format!("bsk_{id}_{secret}")),
+            created_ms: 0,
+            revoked_ms,
+        }
     }
 
     #[test]
@@ -144,7 +152,9 @@ mod tests {
         let keys = Keys::new(&[key("good", "s3cret", None), key("old", "s3cret", Some(1))]);
         assert!(keys.admit(&headers(&[("authorization", "Bearer bsk_good_s3cret")])).is_ok());
         assert!(keys.admit(&headers(&[("x-api-key", "bsk_good_s3cret")])).is_ok());
-        for bad in ["bsk_good_other", "bsk_old_s3cret", "bsk_none_s3cret", "s3cret", "", "bsk_good_"] {
+        for bad in
+            ["bsk_good_other", "bsk_old_s3cret", "bsk_none_s3cret", "s3cret", "", "bsk_good_"]
+        {
             let refused = keys.admit(&headers(&[("x-api-key", bad)])).unwrap_err();
             assert_eq!(refused.refusal, Refusal::Unauthenticated, "{bad}");
             assert!(!refused.message.contains("s3cret"));
@@ -167,7 +177,8 @@ mod tests {
             let origin = format!("http://{good}");
             assert!(keys.admit(&headers(&[("origin", &origin)])).is_ok(), "{good}");
         }
-        for bad in ["example.com", "localhost.example.com:4700", "10.0.0.1", "127.0.0.1.nip.io:80"] {
+        for bad in ["example.com", "localhost.example.com:4700", "10.0.0.1", "127.0.0.1.nip.io:80"]
+        {
             assert!(keys.admit(&headers(&[("host", bad)])).is_err(), "{bad}");
         }
         assert!(keys.admit(&headers(&[("origin", "null")])).is_err());

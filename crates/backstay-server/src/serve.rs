@@ -109,7 +109,11 @@ struct Control {
 }
 
 impl Control {
-    fn plans(&mut self, project: &Project, now_ms: u64) -> Result<(Plans, Vec<String>), CompileError> {
+    fn plans(
+        &mut self,
+        project: &Project,
+        now_ms: u64,
+    ) -> Result<(Plans, Vec<String>), CompileError> {
         self.compiler.compile(project, &mut self.registry, now_ms)
     }
 }
@@ -130,7 +134,8 @@ pub async fn start(options: &Options) -> Result<Started, ServeError> {
     let listener = TcpListener::bind(address)
         .await
         .map_err(|source| ServeError::Listen { address, source })?;
-    let sink = if options.log { Sink::Log(open_log(&store, retention(&project))?) } else { Sink::Off };
+    let sink =
+        if options.log { Sink::Log(open_log(&store, retention(&project))?) } else { Sink::Off };
     let engine = Arc::new(Engine::new(sink, Clock::System, Entropy::seeded(options.seed)));
     let mut compiler = Compiler::new(&options.dir, Arc::clone(engine.targets()));
     let (plans, warnings) = compiler.compile(&project, &mut registry, now_ms(&engine))?;

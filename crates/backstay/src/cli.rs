@@ -33,8 +33,10 @@ pub(crate) enum Command {
         backstay check --secrets      also fails where a secret is not set")]
     Check(CheckArgs),
     /// Runs the gateway.
-    #[command(after_help = "Examples:\n  backstay serve\n  backstay serve my-project --listen 127.0.0.1:4800\n\n\
-        SIGTERM or Ctrl-C drains: calls under way are finished, within server.drain.")]
+    #[command(
+        after_help = "Examples:\n  backstay serve\n  backstay serve my-project --listen 127.0.0.1:4800\n\n\
+        SIGTERM or Ctrl-C drains: calls under way are finished, within server.drain."
+    )]
     Serve(ServeArgs),
     /// Sends one call to a running gateway.
     #[command(after_help = "Examples:\n  backstay call hello --input name=Ada\n  \
@@ -47,18 +49,24 @@ pub(crate) enum Command {
         '{\"model\":\"empty-content\",\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]}'")]
     Sim(SimArgs),
     /// Lists calls, newest first.
-    #[command(after_help = "Examples:\n  backstay log\n  backstay log --call extract-invoice --outcome schema\n  \
-        backstay log --failed --since 1h --json\n  backstay log --follow")]
+    #[command(
+        after_help = "Examples:\n  backstay log\n  backstay log --call extract-invoice --outcome schema\n  \
+        backstay log --failed --since 1h --json\n  backstay log --follow"
+    )]
     Log(LogArgs),
     /// Shows one call: its attempts, what was wrong, what was answered and why.
-    #[command(after_help = "Examples:\n  backstay show 019abc12\n  backstay show chatcmpl-8f2… --json")]
+    #[command(
+        after_help = "Examples:\n  backstay show 019abc12\n  backstay show chatcmpl-8f2… --json"
+    )]
     Show(ShowArgs),
     /// Makes, lists and revokes the API keys of a gateway.
     #[command(after_help = "Examples:\n  backstay keys create ci\n  backstay keys list --json\n  \
         backstay keys revoke ci")]
     Keys(KeysArgs),
     /// Prints a completion script for a shell.
-    #[command(after_help = "Example:\n  backstay completions bash > ~/.local/share/bash-completion/completions/backstay")]
+    #[command(
+        after_help = "Example:\n  backstay completions bash > ~/.local/share/bash-completion/completions/backstay"
+    )]
     Completions {
         /// The shell.
         shell: clap_complete::Shell,
@@ -111,7 +119,12 @@ pub(crate) enum LogFormat {
 #[derive(Debug, Args)]
 pub(crate) struct ServerArgs {
     /// The gateway.
-    #[arg(long, env = "BACKSTAY_SERVER", default_value = "http://127.0.0.1:4700", value_name = "URL")]
+    #[arg(
+        long,
+        env = "BACKSTAY_SERVER",
+        default_value = "http://127.0.0.1:4700",
+        value_name = "URL"
+    )]
     pub(crate) server: String,
     /// Its key.
     #[arg(long, env = "BACKSTAY_KEY", hide_env_values = true, value_name = "KEY")]

@@ -73,7 +73,9 @@ async fn answer(
     };
     call_request.raw = raw;
     match parse::fill(&mut call_request, call, &Headers(&parts.headers)) {
-        Ok(()) => respond::answered(server.engine().call(call_request.clone()).await, &call_request),
+        Ok(()) => {
+            respond::answered(server.engine().call(call_request.clone()).await, &call_request)
+        }
         Err(failure) => refuse(server, &call_request, &failure),
     }
 }

@@ -27,9 +27,9 @@ pub(super) async fn list(State(server): State<Arc<Server>>, request: HttpRequest
 }
 
 fn openai_list(names: &[String]) -> Value {
-    let models = names.iter().map(|name| {
-        json!({"id": name, "object": "model", "created": 0, "owned_by": "backstay"})
-    });
+    let models = names
+        .iter()
+        .map(|name| json!({"id": name, "object": "model", "created": 0, "owned_by": "backstay"}));
     json!({"object": "list", "data": models.collect::<Vec<_>>()})
 }
 

@@ -75,8 +75,7 @@ fn parse(raw: &[u8], now_ms: u64) -> Result<Vec<OutcomeReport>, Failure> {
         .into_iter()
         .enumerate()
         .map(|(position, verdict)| {
-            report_of(verdict, now_ms)
-                .map_err(|why| complain(format!("outcome {position}: {why}")))
+            report_of(verdict, now_ms).map_err(|why| complain(format!("outcome {position}: {why}")))
         })
         .collect()
 }

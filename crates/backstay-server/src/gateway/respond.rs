@@ -140,9 +140,9 @@ fn native_body(head: &Head, reply: &Reply) -> Value {
         "attempts": attempts.collect::<Vec<_>>(),
     });
     if let Some(body) = body.as_object_mut().filter(|_| !tools.is_empty()) {
-        let calls = tools.iter().map(|tool| {
-            json!({"id": tool.id, "name": tool.name, "arguments": tool.arguments})
-        });
+        let calls = tools
+            .iter()
+            .map(|tool| json!({"id": tool.id, "name": tool.name, "arguments": tool.arguments}));
         body.insert("tool_calls".to_owned(), calls.collect());
     }
     body

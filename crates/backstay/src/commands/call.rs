@@ -3,7 +3,10 @@
 use std::{fmt, io::Read, time::Duration};
 
 use anyhow::{Context, bail};
-use backstay_core::{failure::{Failure, FailureClass}, release::is_call_name};
+use backstay_core::{
+    failure::{Failure, FailureClass},
+    release::is_call_name,
+};
 use backstay_providers::{
     sse::SseReader,
     transport::{Endpoint, Exchange, Limits, Transport, TransportOptions},
@@ -40,7 +43,8 @@ pub(crate) fn run(args: &CallArgs) -> anyhow::Result<Exit> {
         endpoint = endpoint.with_bearer(key).map_err(anyhow::Error::msg)?;
     }
     if let Some(release) = &args.release {
-        endpoint = endpoint.with_header("x-backstay-release", release).map_err(anyhow::Error::msg)?;
+        endpoint =
+            endpoint.with_header("x-backstay-release", release).map_err(anyhow::Error::msg)?;
     }
     let body = json!({"inputs": inputs(args)?, "unit": args.unit});
     let (status, answer) = runtime()?.block_on(post(endpoint, &body))?;
@@ -53,7 +57,8 @@ pub(crate) async fn post(endpoint: Endpoint, body: &Value) -> anyhow::Result<(u1
     let exchange = send(endpoint, body).await?;
     let status = exchange.status;
     let bytes = exchange.body.read_all().await.map_err(unreachable)?;
-    let answer = serde_json::from_slice(&bytes).context("the answer is not JSON; is it Backstay?")?;
+    let answer =
+        serde_json::from_slice(&bytes).context("the answer is not JSON; is it Backstay?")?;
     Ok((status, answer))
 }
 
@@ -99,13 +104,9 @@ async fn send(endpoint: Endpoint, body: &Value) -> anyhow::Result<Exchange> {
     // The user names the server, so any address is as good as the other.
     let options = TransportOptions { allow_private_network: true, ..TransportOptions::default() };
     let transport = Transport::new(endpoint, options);
-    let request =
-        WireRequest { path: "", headers: Vec::new(), body: body.to_string().into() };
-    let limits = Limits {
-        connect: Duration::from_secs(5),
-        headers: PATIENCE,
-        body_max: LARGEST_ANSWER,
-    };
+    let request = WireRequest { path: "", headers: Vec::new(), body: body.to_string().into() };
+    let limits =
+        Limits { connect: Duration::from_secs(5), headers: PATIENCE, body_max: LARGEST_ANSWER };
     transport.send(&request, &limits).await.map_err(unreachable)
 }
 

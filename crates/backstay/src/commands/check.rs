@@ -2,7 +2,7 @@
 
 use backstay_control::{
     compile::resolve_secret,
-    project::{load, check_secrets},
+    project::{check_secrets, load},
 };
 
 use crate::{cli::CheckArgs, exit::Exit, render};

@@ -17,7 +17,11 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use super::{asked_to_stop, call::{Streamed, post, post_stream}, runtime, seed};
+use super::{
+    asked_to_stop,
+    call::{Streamed, post, post_stream},
+    runtime, seed,
+};
 use crate::{
     cli::DemoArgs,
     exit::Exit,

@@ -7,12 +7,8 @@ use super::{asked_to_stop, runtime, seed};
 use crate::{cli::ServeArgs, exit::Exit, render};
 
 pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<Exit> {
-    let options = Options {
-        dir: args.dir.clone(),
-        listen: args.listen,
-        log: !args.no_log,
-        seed: seed()?,
-    };
+    let options =
+        Options { dir: args.dir.clone(), listen: args.listen, log: !args.no_log, seed: seed()? };
     runtime()?.block_on(async {
         let started = match start(&options).await {
             Ok(started) => started,

@@ -6,9 +6,7 @@ use backstay_core::record::{AttemptKind, AttemptRecord, CallRecord, Degraded};
 use backstay_store::{CallRow, StoredCall};
 use serde_json::json;
 
-use super::{
-    BAD, BOLD, DIM, GOOD, json_line, moment, out, outcome_style, styled, time, written,
-};
+use super::{BAD, BOLD, DIM, GOOD, json_line, moment, out, outcome_style, styled, time, written};
 
 /// Width of the waterfall, in characters.
 const BAR: u64 = 40;
@@ -126,7 +124,8 @@ fn facts(record: &CallRecord) -> Vec<(&'static str, String)> {
     ));
     facts.extend(record.model.clone().map(|model| ("model", model)));
     facts.extend(record.usage.map(|u| {
-        let cached = if u.cache_read > 0 { format!(" ({} cached)", u.cache_read) } else { String::new() };
+        let cached =
+            if u.cache_read > 0 { format!(" ({} cached)", u.cache_read) } else { String::new() };
         ("tokens", format!("{} in{cached}, {} out", u.input, u.output))
     }));
     facts.extend(record.message.clone().map(|message| ("failed", message)));

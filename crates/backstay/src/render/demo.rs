@@ -136,7 +136,11 @@ pub(crate) fn demo_ends(
         return Ok(());
     }
     let dir = dir.display();
-    writeln!(out, "\n{} (Ctrl-C ends it). In another terminal:", styled(BOLD, "The gateway goes on"))?;
+    writeln!(
+        out,
+        "\n{} (Ctrl-C ends it). In another terminal:",
+        styled(BOLD, "The gateway goes on")
+    )?;
     writeln!(out, "  backstay log --dir {dir}")?;
     writeln!(out, "  backstay show ID --dir {dir}")?;
     writeln!(out, "  backstay call hangs --input review=\"Too salty.\" --server http://{gateway}")?;

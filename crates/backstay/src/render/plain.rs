@@ -62,7 +62,13 @@ pub(crate) fn sound(project: &Project, json: bool) -> anyhow::Result<()> {
         let route: Vec<_> = spec.route.iter().map(ToString::to_string).collect();
         let digest = spec.digest();
         let short = digest.get(..19).unwrap_or(&digest);
-        writeln!(out, "  {}  {}  {}", styled(BOLD, &spec.call), route.join(" → "), styled(DIM, short))?;
+        writeln!(
+            out,
+            "  {}  {}  {}",
+            styled(BOLD, &spec.call),
+            route.join(" → "),
+            styled(DIM, short)
+        )?;
     }
     Ok(())
 }
@@ -129,7 +135,12 @@ pub(crate) fn key_revoked(row: &KeyRow, json: bool) -> anyhow::Result<()> {
     if json {
         return json_line(&json!({"id": row.id, "name": row.name, "revoked_ms": row.revoked_ms}));
     }
-    written(writeln!(out(), "revoked {} ({}); running gateways notice within a second", row.id, row.name))
+    written(writeln!(
+        out(),
+        "revoked {} ({}); running gateways notice within a second",
+        row.id,
+        row.name
+    ))
 }
 
 /// Every failure class by name, for complaints about a wrong one.
@@ -168,7 +179,9 @@ pub(crate) fn answer(answer: &Value, json: bool) -> anyhow::Result<()> {
     written(writeln!(out(), "{}", text("/text")))?;
     let mark = match text("/degraded") {
         "none" | "" => String::new(),
-        how => format!(", {}", styled(WARN, &format!("degraded: {how} after {}", text("/failure")))),
+        how => {
+            format!(", {}", styled(WARN, &format!("degraded: {how} after {}", text("/failure"))))
+        }
     };
     let (id, outcome, release) = (text("/id"), text("/outcome"), text("/release"));
     written(writeln!(err, "{}{mark}", styled(DIM, &format!("{id}  {release}  {outcome}"))))
