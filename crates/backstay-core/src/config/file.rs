@@ -2,7 +2,7 @@
 //!
 //! This is the one source of the reader, of the JSON Schemas that editors use and of the reference
 //! manual. The comments here are read by users. No rule that needs two keys is checked here, and
-//! nothing runs on these types: see [`super::project`] and [`super::call`] for what they become.
+//! nothing runs on these types: see [`super::project`] and `call` for what they become.
 
 use std::{collections::BTreeMap, time::Duration};
 

@@ -1,6 +1,7 @@
 //! Project files: text in, a checked [`Project`] or every mistake out. No file is read here.
 //!
-//! What is typed ([`file`]) and what is run on ([`project`], [`CallSpec`](crate::release::CallSpec)) are two families of types
+//! What is typed ([`mod@file`]) and what is run on ([`project`],
+//! [`CallSpec`](crate::release::CallSpec)) are two families of types
 //! with one bridge, [`check`]. All mistakes of all files are found at once: the shape of each file
 //! against its generated JSON Schema, and the rules that need more than one key.
 

@@ -1,6 +1,6 @@
 //! JSON Schemas of the project files, made from the types in [`super::file`].
 //!
-//! Editors read them, [`super::shape`] checks files against them, and [`super::reference`] writes the
+//! Editors read them, `shape` checks files against them, and [`super::reference`] writes the
 //! manual from them. They refer to nothing outside themselves.
 
 use schemars::{JsonSchema, generate::SchemaSettings};
