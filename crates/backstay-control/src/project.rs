@@ -13,6 +13,7 @@ use std::{
 use backstay_core::config::{
     self, CallSources, Mistake, Project, SecretRef, SourceFile, Sources, files_of_call, schema,
 };
+use backstay_providers::sim::Fault;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
@@ -69,7 +70,11 @@ pub fn read(dir: &Path) -> Result<Sources, Vec<Mistake>> {
         return Err(reader.mistakes);
     }
     let backstay_toml = root.map(|text| SourceFile { path: "backstay.toml".to_owned(), text });
-    Ok(Sources { backstay_toml, calls, faults: Vec::new() })
+    Ok(Sources {
+        backstay_toml,
+        calls,
+        faults: Fault::ALL.iter().map(|fault| fault.name().to_owned()).collect(),
+    })
 }
 
 struct Reader<'a> {

@@ -3,10 +3,6 @@
 //! Templates are minijinja with strict undefined values. They reach nothing but the inputs and the
 //! files that the release includes, and a render is bounded in work and size. What a template says
 //! about its inputs beyond names is the input schema's business.
-#![expect(
-    clippy::result_large_err,
-    reason = "a failure is rare and read at once; a box would only burden its readers"
-)]
 
 use std::{collections::BTreeSet, fmt, io};
 

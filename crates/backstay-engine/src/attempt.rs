@@ -112,7 +112,7 @@ impl From<Failure> for Rejected {
 
 enum Opened {
     Whole(Box<Whole>),
-    Stream(Frames, Vec<Frame>, Accumulator),
+    Stream(Box<(Frames, Vec<Frame>, Accumulator)>),
 }
 
 /// Makes one attempt.
@@ -132,7 +132,8 @@ pub(crate) async fn attempt(order: &Order<'_>) -> Attempted {
     };
     match result {
         Ok(Opened::Whole(whole)) => Attempted::Whole(whole, sent.settle(None)),
-        Ok(Opened::Stream(frames, held, sum)) => {
+        Ok(Opened::Stream(stream)) => {
+            let (frames, held, sum) = *stream;
             Attempted::Live(Box::new(Live { frames, held, sum, sent }))
         }
         Err(Rejected(failure, reply)) => {
@@ -297,7 +298,7 @@ async fn read_stream(order: &Order<'_>, body: Body, sent: &mut Sent) -> Result<O
                 return accept(order, sum.finish(), held);
             }
             if content && !hold_back {
-                return Ok(Opened::Stream(frames, held, sum));
+                return Ok(Opened::Stream(Box::new((frames, held, sum))));
             }
         }
         let more = if sent.record.first_token_us.is_none() {

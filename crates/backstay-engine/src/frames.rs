@@ -49,7 +49,7 @@ impl Frames {
 
 /// Whether `frame` holds the protocol's terminal event.
 pub(crate) fn is_terminal(frame: &Frame) -> bool {
-    frame.deltas.iter().any(|delta| *delta == Delta::End)
+    frame.deltas.contains(&Delta::End)
 }
 
 /// Whether `frame` holds something of the answer.

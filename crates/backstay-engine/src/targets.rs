@@ -128,11 +128,14 @@ impl Default for Limit {
     }
 }
 
+/// A call and a target.
+type BreakerKey = (String, TargetName);
+
 /// All target states and breakers by name.
 #[derive(Debug, Default)]
 pub struct Targets {
     states: Mutex<HashMap<TargetName, (Limit, Arc<TargetState>)>>,
-    breakers: Mutex<HashMap<(String, TargetName), Arc<Mutex<Breaker>>>>,
+    breakers: Mutex<HashMap<BreakerKey, Arc<Mutex<Breaker>>>>,
 }
 
 impl Targets {

@@ -36,8 +36,8 @@ pub struct Exchange {
 /// The body of a reply.
 #[derive(Debug)]
 pub enum Body {
-    /// From the network.
-    Http(transport::Body),
+    /// From the network. Boxed, so that a body is cheap to move whichever it is.
+    Http(Box<transport::Body>),
     /// From the simulated provider.
     Sim {
         /// The pieces.
@@ -88,7 +88,7 @@ impl Provider {
             Upstream::Http(transport) => {
                 let exchange = transport.send(request, limits).await?;
                 let transport::Exchange { status, headers, body } = exchange;
-                Ok(Exchange { status, headers, body: Body::Http(body) })
+                Ok(Exchange { status, headers, body: Body::Http(Box::new(body)) })
             }
             Upstream::Sim(sim) => simulated(sim, request, limits).await,
         }

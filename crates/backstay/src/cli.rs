@@ -1,4 +1,5 @@
 //! The command line, as typed.
+#![expect(clippy::doc_markdown, reason = "the docs are help texts, where backticks are noise")]
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
@@ -183,6 +184,10 @@ pub(crate) struct SimArgs {
 }
 
 #[derive(Debug, Args)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a switch of its own on the command line"
+)]
 pub(crate) struct LogArgs {
     /// The project's directory.
     #[arg(long, default_value = ".", value_name = "DIR")]

@@ -66,7 +66,11 @@ fn parse(raw: &[u8], now_ms: u64) -> Result<Vec<OutcomeReport>, Failure> {
             Some(Value::Array(verdicts)) => verdicts,
             Some(_) | None => return Err(complain("`outcomes` must be an array".to_owned())),
         },
-        one => vec![one],
+        one @ (Value::Object(_)
+        | Value::Null
+        | Value::Bool(_)
+        | Value::Number(_)
+        | Value::String(_)) => vec![one],
     };
     if verdicts.len() > MOST {
         return Err(complain(format!("a batch holds at most {MOST} outcomes")));
@@ -88,7 +92,7 @@ fn report_of(verdict: Value, now_ms: u64) -> Result<OutcomeReport, String> {
     if verdict.reason.as_ref().is_some_and(|reason| reason.len() > LONGEST) {
         return Err(format!("`reason` has more than {LONGEST} bytes"));
     }
-    let expected = verdict.expected.map(redacted).transpose()?;
+    let expected = verdict.expected.as_ref().map(redacted).transpose()?;
     Ok(OutcomeReport {
         call_id,
         ok: verdict.ok,
@@ -99,7 +103,7 @@ fn report_of(verdict: Value, now_ms: u64) -> Result<OutcomeReport, String> {
     })
 }
 
-fn redacted(value: Value) -> Result<Value, String> {
+fn redacted(value: &Value) -> Result<Value, String> {
     let text = value.to_string();
     if text.len() > LONGEST {
         return Err(format!("`expected` has more than {LONGEST} bytes"));
