@@ -24,10 +24,6 @@ use crate::{
     query::{IdRange, MAX_AMBIGUOUS},
 };
 
-/// To follow the log is to look at the newest days only: at midnight calls of two days are stored in
-/// turn, and a call lasts far less than a day.
-const FOLLOWED_DAYS: usize = 2;
-
 const ROW_COLUMNS: &str = "c.seq, c.id, c.call, c.release, c.variant, c.protocol, c.stream, c.unit,
   c.outcome, c.degraded, c.message, c.latency_us, c.first_token_us, c.overhead_us, c.input_tokens,
   c.output_tokens, c.cache_read_tokens, c.cache_write_tokens, c.reasoning_tokens, c.model, c.target,
@@ -73,6 +69,55 @@ impl SqliteReader {
         let path = day.path(&self.dir, Holds::Calls);
         let Some(connection) = file::open_reader(&path, &CALLS)? else { return Ok(None) };
         read(&connection).map(Some).map_err(|error| StoreError::sqlite(&path, error))
+    }
+
+    fn rows(
+        &self,
+        day: Day,
+        condition: &str,
+        values: &[Box<dyn ToSql>],
+    ) -> Result<Vec<CallRow>, StoreError> {
+        let sql = format!("SELECT {ROW_COLUMNS} FROM call c WHERE {condition}");
+        let found = self.on_day(day, |connection| {
+            connection
+                .prepare(&sql)?
+                .query_map(params_from_iter(values), call_row)?
+                .collect::<rusqlite::Result<_>>()
+        })?;
+        Ok(found.unwrap_or_default())
+    }
+
+    /// What was stored after `after`, from the two newest days: at midnight calls of both are stored
+    /// in turn, and a call lasts far less than a day.
+    ///
+    /// Nothing may be passed over: whoever is told of a number has to be told of all lower ones. A
+    /// number that is visible in one file says that all lower ones are visible by now, but the other
+    /// file may have been read before that.
+    fn follow(&self, filter: &Filter, after: u64) -> Result<Vec<CallRow>, StoreError> {
+        let (condition, mut values) = conditions(filter);
+        values.push(Box::new(signed(after)));
+        let condition = format!("{condition} AND c.seq > ? ORDER BY c.seq LIMIT {}", filter.rows());
+        loop {
+            let days = self.days_of(filter)?;
+            let [newest, rest @ ..] = days.as_slice() else { return Ok(Vec::new()) };
+            let mut rows = self.rows(*newest, &condition, &values)?;
+            let late = match rest {
+                [older, ..] => self.rows(*older, &condition, &values)?,
+                [] => Vec::new(),
+            };
+            if let Some(last) = late.last() {
+                let again = self.rows(*newest, &condition, &values)?;
+                rows.extend(again.into_iter().filter(|row| row.seq < last.seq));
+                rows.extend(late);
+            }
+            if self.days_of(filter)?.first() == Some(newest) {
+                rows.sort_unstable_by_key(|row| row.seq);
+                rows.dedup_by_key(|row| row.seq);
+                rows.truncate(filter.rows());
+                return Ok(rows);
+            }
+            // A day began meanwhile.
+        }
     }
 
     fn in_range(&self, range: IdRange) -> Result<Lookup, StoreError> {
@@ -136,37 +181,21 @@ impl SqliteReader {
 
 impl RecordReader for SqliteReader {
     fn calls(&self, filter: &Filter) -> Result<Vec<CallRow>, StoreError> {
-        let mut rows = Vec::new();
-        let mut days = self.days_of(filter)?;
-        if filter.after.is_some() {
-            days.truncate(FOLLOWED_DAYS);
+        if let Some(after) = filter.after {
+            return self.follow(filter, after);
         }
-        for day in days {
-            let left =
-                if filter.after.is_some() { filter.rows() } else { filter.rows() - rows.len() };
+        let mut rows = Vec::new();
+        for day in self.days_of(filter)? {
+            let left = filter.rows() - rows.len();
             if left == 0 {
                 break;
             }
-            let (mut condition, mut values) = conditions(filter);
-            let order = match filter.after {
-                Some(after) => {
-                    condition.push_str(" AND c.seq > ?");
-                    values.push(Box::new(signed(after)));
-                    "c.seq"
-                }
-                None => "c.id DESC",
-            };
-            let sql = format!(
-                "SELECT {ROW_COLUMNS} FROM call c WHERE {condition} ORDER BY {order} LIMIT {left}"
-            );
-            let found: Option<Vec<CallRow>> = self.on_day(day, |connection| {
-                connection.prepare(&sql)?.query_map(params_from_iter(values), call_row)?.collect()
-            })?;
-            rows.extend(found.unwrap_or_default());
-        }
-        if filter.after.is_some() {
-            rows.sort_unstable_by_key(|row| row.seq);
-            rows.truncate(filter.rows());
+            let (condition, values) = conditions(filter);
+            rows.extend(self.rows(
+                day,
+                &format!("{condition} ORDER BY c.id DESC LIMIT {left}"),
+                &values,
+            )?);
         }
         Ok(rows)
     }

@@ -170,8 +170,8 @@ impl SqliteRecords {
         let (next_seq, bodies) = insert_all(&transaction, entries, self.next_seq).map_err(wrong)?;
         transaction.commit().map_err(wrong)?;
         // Calls first: should the bodies fail, the repeated batch finds each call and its number.
-        files.append_bodies(&self.dir, &bodies)?;
         self.next_seq = next_seq;
+        files.append_bodies(&self.dir, &bodies)?;
         self.open.insert(0, files);
         Ok(Appended::default())
     }

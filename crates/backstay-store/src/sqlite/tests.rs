@@ -36,6 +36,11 @@ fn batch(range: std::ops::Range<u64>) -> Vec<Entry> {
     range.map(|n| call(full(NOON + n, n))).collect()
 }
 
+/// Calls of two days in turn.
+fn midnight_batch(range: std::ops::Range<u64>) -> Vec<Entry> {
+    range.map(|n| call(full(NOON + DAY / 2 - 1 + n % 2, n))).collect()
+}
+
 #[test]
 fn files_are_private() {
     let scratch = tempfile::tempdir().unwrap();
@@ -196,8 +201,8 @@ fn two_processes_read_what_a_third_one_writes() {
         })
         .collect();
     let mut records = SqliteRecords::open(dir.path()).unwrap();
-    for start in (0..ROWS).step_by(50) {
-        records.append(&batch(start..start + 50)).unwrap();
+    for start in (0..ROWS).step_by(10) {
+        records.append(&midnight_batch(start..start + 10)).unwrap();
     }
     for child in children {
         let output = child.wait_with_output().unwrap();
