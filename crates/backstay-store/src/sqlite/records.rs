@@ -17,9 +17,6 @@ use super::{
 };
 use crate::{Appended, Entry, RecordStore, Retained, Retention, StoreError};
 
-/// Today, and one more for what arrives late.
-const OPEN_DAYS: usize = 2;
-
 /// `attempt.place` is `call.seq << PLACE_BITS | number`: an attempt is appended at the end of its
 /// table, with no index to keep beside it.
 pub(super) const PLACE_BITS: u32 = 16;
@@ -128,13 +125,13 @@ INSERT OR REPLACE INTO body (seq, id, request, answer) VALUES (?1, ?2, ?3, ?4)";
 pub struct SqliteRecords {
     dir: PathBuf,
     next_seq: u64,
-    /// Open for writing, the last used one first.
+    /// Open for writing: the newest day, and one more for what arrives late.
     pub(super) open: Vec<DayFiles>,
 }
 
 #[derive(Debug)]
 pub(super) struct DayFiles {
-    day: Day,
+    pub(super) day: Day,
     calls: Connection,
     bodies: Option<Connection>,
 }
@@ -172,15 +169,17 @@ impl SqliteRecords {
         // Calls first: should the bodies fail, the repeated batch finds each call and its number.
         self.next_seq = next_seq;
         files.append_bodies(&self.dir, &bodies)?;
-        self.open.insert(0, files);
+        self.open.push(files);
         Ok(Appended::default())
     }
 
     fn take_day(&mut self, day: Day) -> Result<DayFiles, StoreError> {
         if let Some(place) = self.open.iter().position(|files| files.day == day) {
-            return Ok(self.open.remove(place));
+            return Ok(self.open.swap_remove(place));
         }
-        self.open.truncate(OPEN_DAYS - 1);
+        // To close today's files would cost a checkpoint and a new start for every late report.
+        let newest = self.open.iter().map(|files| files.day).max();
+        self.open.retain(|files| Some(files.day) == newest);
         let path = day.path(&self.dir, Holds::Calls);
         let calls = file::open_writer(&path, &CALLS)?;
         // It may have been put there, or mended, after this store was opened.

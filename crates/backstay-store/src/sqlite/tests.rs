@@ -9,7 +9,7 @@ use std::{
 
 use rusqlite::Connection;
 
-use super::{SqliteReader, SqliteRecords, SqliteRegistry};
+use super::{Day, SqliteReader, SqliteRecords, SqliteRegistry};
 use crate::{
     Entry, ErrorKind, Filter, Lookup, RecordReader, RecordStore, RegistryStore,
     conformance::{DAY, NOON, call, found, full, typical},
@@ -61,9 +61,11 @@ fn files_are_private() {
 fn at_most_two_days_are_open_and_numbers_go_on() {
     let dir = tempfile::tempdir().unwrap();
     let mut records = SqliteRecords::open(dir.path()).unwrap();
-    for age in [5, 0, 3, 0, 9, 0] {
+    for age in [5, 0, 3, 7, 0, 9] {
         records.append(&[call(full(NOON - age * DAY, age))]).unwrap();
-        assert!(records.open.len() <= 2);
+        let open: Vec<_> = records.open.iter().map(|files| files.day).collect();
+        assert!(open.len() <= 2);
+        assert!(age == 5 || open.contains(&Day::of_millis(NOON)), "today is never closed");
     }
     drop(records);
     // The largest number is not in the newest file.
@@ -71,7 +73,7 @@ fn at_most_two_days_are_open_and_numbers_go_on() {
     records.append(&[call(full(NOON + 1, 77))]).unwrap();
     let rows = SqliteReader::open(dir.path()).calls(&Filter::default()).unwrap();
     let newest = rows.iter().max_by_key(|row| row.seq).unwrap();
-    assert_eq!((newest.id, newest.seq), (full(NOON + 1, 77).id, 5));
+    assert_eq!((newest.id, newest.seq), (full(NOON + 1, 77).id, 6));
 }
 
 #[test]
