@@ -153,7 +153,7 @@ pub async fn start(options: &Options) -> Result<Started, ServeError> {
 
 /// Opens the call log; what an earlier process did not get to store is stored first.
 fn open_log(dir: &Path, retention: Retention) -> Result<Recorder, ServeError> {
-    let (spool, recovered) = Spool::open(dir)?;
+    let (spool, recovered) = Spool::open(dir.join("spool"))?;
     let records = Box::new(SqliteRecords::open(dir)?);
     Recorder::start(records, Some((spool, recovered)), RecorderLimits::default(), retention)
         .map_err(ServeError::Thread)
@@ -231,9 +231,16 @@ impl Started {
             );
         }
         if let Sink::Log(recorder) = engine.sink() {
-            let left = recorder.close(Duration::from_secs(10)).pending;
-            if left > 0 {
-                tracing::warn!(records = left, "not stored yet; the next start stores them");
+            let recorder = recorder.clone();
+            let closing =
+                tokio::task::spawn_blocking(move || recorder.close(Duration::from_secs(10)));
+            match closing.await {
+                Ok(accounting) if accounting.pending == 0 => {}
+                Ok(accounting) => tracing::warn!(
+                    records = accounting.pending,
+                    "not stored yet; the next start stores them"
+                ),
+                Err(error) => tracing::error!(%error, "closing the call log ended in a panic"),
             }
         }
     }

@@ -138,13 +138,13 @@ impl Sim {
             Wait::For(wait) => pause(wait).await,
             Wait::Forever => pending().await,
         }
+        if script.headers.remove(CONTENT_ENCODING).is_some() {
+            script.pieces.iter_mut().fold(GzDecoder::new(Vec::new()), unpack);
+            let unpacked = script.pieces.iter().map(|piece| piece.bytes.len() as u64).sum();
+            script.length = script.length.map(|_packed| unpacked);
+        }
         if let Some(length) = script.length {
             script.headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
-        }
-        if script.headers.remove(CONTENT_ENCODING).is_some() {
-            script.headers.remove(CONTENT_LENGTH);
-            script.length = None;
-            script.pieces.iter_mut().fold(GzDecoder::new(Vec::new()), unpack);
         }
         let body = SimBody {
             pieces: script.pieces.into_iter(),

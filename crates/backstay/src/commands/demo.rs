@@ -14,7 +14,7 @@ use backstay_providers::{
 use backstay_server::serve::{Options, ServeError, Started, start};
 use backstay_store::{Filter, RecordReader, sqlite::SqliteReader};
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, task::spawn_blocking};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -153,10 +153,12 @@ pub(crate) fn run(args: &DemoArgs) -> anyhow::Result<Exit> {
         let touring = async {
             tour(address, args.json).await?;
             // The log is written a moment behind the answers: wait for it, not for a while.
-            if let Sink::Log(recorder) = engine.sink()
-                && !recorder.flush(Duration::from_secs(10))
-            {
-                bail!("the call log did not take the calls in");
+            if let Sink::Log(recorder) = engine.sink() {
+                let recorder = recorder.clone();
+                let flushed = spawn_blocking(move || recorder.flush(Duration::from_secs(10)));
+                if !flushed.await? {
+                    bail!("the call log did not take the calls in");
+                }
             }
             let reader = SqliteReader::open(scratch.path().join(".backstay"));
             let counts = reader.counts(&Filter::default())?;
