@@ -257,9 +257,12 @@ pub struct CallRecord {
     pub attempts: Vec<AttemptRecord>,
     /// The client's request after redaction, unless the call captures none.
     pub request: Option<String>,
-    /// The answer's text after redaction, unless the call captures none. For a rejected model
-    /// answer this is the rejected text, so that the mistake can be seen.
+    /// What the client was answered, after redaction, unless the call captures none. Absent where it
+    /// got an error.
     pub answer: Option<String>,
+    /// The last model answer that was rejected, after redaction, so that its mistake can be seen.
+    #[serde(default)]
+    pub rejected: Option<String>,
 }
 
 /// The consumer's verdict on an answer.

@@ -119,15 +119,20 @@ impl Call<'_> {
         outcome: Outcome,
         degraded: Degraded,
         failure: Option<&Failure>,
-        reply: Option<&Reply>,
+        answered: Option<&Reply>,
     ) -> Head {
         let head = Head { failure: failure.cloned(), ..self.head(Some(outcome), degraded) };
         self.engine.keep(|| {
             let mut record = blank(&self.request, &head, self.plan.spec.capture);
-            if let Some(reply) = reply {
+            let capture = self.plan.spec.capture;
+            let rejected = self.rejected.as_deref();
+            record.answer = answered.and_then(|reply| captured(&answer_text(reply), capture));
+            record.rejected = rejected.and_then(|reply| captured(&answer_text(reply), capture));
+            // A stand-in has no model; the rejected reply says whose fault it was.
+            let source = if degraded == Degraded::None { answered.or(rejected) } else { rejected };
+            if let Some(reply) = source {
                 record.model.clone_from(&reply.model);
                 record.upstream_id.clone_from(&reply.id);
-                record.answer = captured(&answer_text(reply), self.plan.spec.capture);
             }
             record
         });
@@ -192,6 +197,7 @@ fn blank(request: &Request, head: &Head, capture: Capture) -> CallRecord {
         attempts: head.attempts.clone(),
         request: captured(&String::from_utf8_lossy(&request.raw), capture),
         answer: None,
+        rejected: None,
     }
 }
 

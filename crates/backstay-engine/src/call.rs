@@ -61,7 +61,7 @@ pub(crate) struct Call<'a> {
     pub(crate) paused: Duration,
     pub(crate) usage: Option<Usage>,
     /// The last reply that was rejected: shown to the model, to the log, or answered if it refuses.
-    rejected: Option<Box<Reply>>,
+    pub(crate) rejected: Option<Box<Reply>>,
     /// The last failure of a target that was asked: it tells more than a closed gate.
     answered_badly: Option<Failure>,
     repaired: bool,
@@ -321,16 +321,14 @@ impl Call<'_> {
             let stale_for = self.plan.spec.degrade.stale_for;
             self.engine.cache().get(self.cache_key.as_ref()?, stale_for, Instant::now())
         };
-        let rejected = self.rejected.take();
         match degrade(&self.plan, class, stale) {
             Some((degraded, text)) => {
-                let head = self.record(outcome, degraded, Some(&failure), rejected.as_deref());
                 let reply = stand_in(&self.request, degraded, text);
+                let head = self.record(outcome, degraded, Some(&failure), Some(&reply));
                 self.deliver(head, reply, &[], to);
             }
             None => {
-                let head =
-                    self.record(outcome, Degraded::None, Some(&failure), rejected.as_deref());
+                let head = self.record(outcome, Degraded::None, Some(&failure), None);
                 drop(to.send(Answer { head, body: AnswerBody::Failed(Box::new(failure)) }));
             }
         }

@@ -106,6 +106,7 @@ pub struct Started {
 struct Control {
     compiler: Compiler,
     registry: SqliteRegistry,
+    retention: Retention,
 }
 
 impl Control {
@@ -134,8 +135,7 @@ pub async fn start(options: &Options) -> Result<Started, ServeError> {
     let listener = TcpListener::bind(address)
         .await
         .map_err(|source| ServeError::Listen { address, source })?;
-    let sink =
-        if options.log { Sink::Log(open_log(&store, retention(&project))?) } else { Sink::Off };
+    let sink = if options.log { Sink::Log(open_log(&store)?) } else { Sink::Off };
     let engine = Arc::new(Engine::new(sink, Clock::System, Entropy::seeded(options.seed)));
     let mut compiler = Compiler::new(&options.dir, Arc::clone(engine.targets()));
     let (plans, warnings) = compiler.compile(&project, &mut registry, now_ms(&engine))?;
@@ -144,7 +144,11 @@ pub async fn start(options: &Options) -> Result<Started, ServeError> {
     Ok(Started {
         server,
         listener,
-        control: Arc::new(Mutex::new(Control { compiler, registry })),
+        control: Arc::new(Mutex::new(Control {
+            compiler,
+            registry,
+            retention: retention(&project),
+        })),
         dir: options.dir.clone(),
         drain: project.server.drain,
         warnings,
@@ -152,10 +156,10 @@ pub async fn start(options: &Options) -> Result<Started, ServeError> {
 }
 
 /// Opens the call log; what an earlier process did not get to store is stored first.
-fn open_log(dir: &Path, retention: Retention) -> Result<Recorder, ServeError> {
+fn open_log(dir: &Path) -> Result<Recorder, ServeError> {
     let (spool, recovered) = Spool::open(dir.join("spool"))?;
     let records = Box::new(SqliteRecords::open(dir)?);
-    Recorder::start(records, Some((spool, recovered)), RecorderLimits::default(), retention)
+    Recorder::start(records, Some((spool, recovered)), RecorderLimits::default())
         .map_err(ServeError::Thread)
 }
 
@@ -313,6 +317,7 @@ fn reload_once(server: &Server, control: &Mutex<Control>, dir: &Path) {
             warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
             server.engine().publish(plans);
             server.set_limits(limits(&project));
+            control.retention = retention(&project);
             server.set_broken(None);
             tracing::info!(calls = project.calls.len(), "the project was reloaded");
         }
@@ -335,7 +340,7 @@ async fn housekeeping(server: Arc<Server>, control: Arc<Mutex<Control>>) {
             if second % 3600 == 5
                 && let Sink::Log(recorder) = server.engine().sink()
             {
-                recorder.retain(now_ms(server.engine()));
+                recorder.retain(now_ms(server.engine()), control.retention);
             }
             refresh_keys(&server, &control.registry, version)
         });

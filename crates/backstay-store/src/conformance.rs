@@ -86,7 +86,8 @@ pub(crate) fn full(started_ms: u64, n: u64) -> CallRecord {
             },
         ],
         request: Some("{\"messages\":[{\"role\":\"user\",\"content\":\"grüß\u{0}\"}]}".to_owned()),
-        answer: Some("{\"total\":\"x\"}".to_owned()),
+        answer: Some("{\"total\":1}".to_owned()),
+        rejected: Some("{\"total\":\"x\"}".to_owned()),
     }
 }
 
@@ -109,6 +110,7 @@ pub(crate) fn bare(started_ms: u64, n: u64) -> CallRecord {
         attempts: Vec::new(),
         request: None,
         answer: None,
+        rejected: None,
         ..full(started_ms, n)
     }
 }
@@ -126,6 +128,7 @@ pub(crate) fn typical(started_ms: u64, n: u64) -> CallRecord {
         violation: None,
         request: Some("q".repeat(1_500)),
         answer: Some("a".repeat(500)),
+        rejected: None,
         ..record
     }
 }

@@ -115,11 +115,14 @@ impl RecordStore for MemoryStore {
         let mut call_days = Vec::new();
         for stored in &mut inner.calls {
             let id = stored.record.id;
-            let has_bodies = stored.record.request.is_some() || stored.record.answer.is_some();
+            let record = &stored.record;
+            let has_bodies =
+                record.request.is_some() || record.answer.is_some() || record.rejected.is_some();
             let metadata_old = old(id, retention.metadata);
             if has_bodies && (old(id, retention.bodies) || metadata_old) {
                 stored.record.request = None;
                 stored.record.answer = None;
+                stored.record.rejected = None;
                 body_days.push(day_of(id));
             }
             if metadata_old {

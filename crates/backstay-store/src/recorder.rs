@@ -109,7 +109,7 @@ struct State {
     store_error: Option<String>,
     retained: Retained,
     /// Asked for and not done yet, with its time.
-    retain: Option<u64>,
+    retain: Option<(u64, Retention)>,
     /// Entries that were shed and are still in the spool.
     held: u64,
     phase: Phase,
@@ -168,7 +168,7 @@ impl State {
 /// Takes the bodies away; their length.
 fn strip(record: &mut CallRecord) -> usize {
     let length = |body: Option<String>| body.map_or(0, |body| body.len());
-    length(record.request.take()) + length(record.answer.take())
+    length(record.request.take()) + length(record.answer.take()) + length(record.rejected.take())
 }
 
 #[derive(Debug)]
@@ -226,13 +226,12 @@ impl Recorder {
         store: Box<dyn RecordStore>,
         spool: Option<(Spool, Recovered)>,
         limits: Limits,
-        retention: Retention,
     ) -> io::Result<Self> {
         let (spool, recovered) = spool.unzip();
         let state = Mutex::new(State::default());
         let (work, settled) = (Condvar::new(), Condvar::new());
         let shared = Arc::new(Shared { state, work, settled, spool, limits });
-        let writer = Writer { shared: Arc::clone(&shared), store, retention };
+        let writer = Writer { shared: Arc::clone(&shared), store };
         let handle = thread::Builder::new()
             .name("backstay-recorder".to_owned())
             .spawn(move || writer.run(recovered))?;
@@ -269,8 +268,8 @@ impl Recorder {
     }
 
     /// Asks the writer to drop what is too old at `now_ms` (since the epoch).
-    pub fn retain(&self, now_ms: u64) {
-        self.shared.lock().retain = Some(now_ms);
+    pub fn retain(&self, now_ms: u64, retention: Retention) {
+        self.shared.lock().retain = Some((now_ms, retention));
         self.shared.work.notify_one();
     }
 
@@ -333,7 +332,7 @@ impl Recorder {
 /// What the writer does next.
 enum Work {
     Store(Vec<Item>),
-    Retain(u64),
+    Retain(u64, Retention),
     /// Store what was shed.
     Reclaim,
     Stop,
@@ -345,7 +344,6 @@ struct GivenUp;
 struct Writer {
     shared: Arc<Shared>,
     store: Box<dyn RecordStore>,
-    retention: Retention,
 }
 
 impl Drop for Writer {
@@ -388,7 +386,7 @@ impl Writer {
         loop {
             match self.next_work() {
                 Work::Store(items) => self.store_items(items)?,
-                Work::Retain(now_ms) => self.retain(now_ms),
+                Work::Retain(now_ms, retention) => self.retain(now_ms, retention),
                 Work::Reclaim => self.reclaim()?,
                 Work::Stop => return Ok(()),
             }
@@ -405,8 +403,8 @@ impl Writer {
         };
         let wait = self.shared.work.wait_while(self.shared.lock(), idle);
         let mut state = wait.unwrap_or_else(PoisonError::into_inner);
-        if let Some(now_ms) = state.retain.take() {
-            return Work::Retain(now_ms);
+        if let Some((now_ms, retention)) = state.retain.take() {
+            return Work::Retain(now_ms, retention);
         }
         if state.queue.is_empty() {
             if state.held > 0 {
@@ -483,8 +481,8 @@ impl Writer {
         }
     }
 
-    fn retain(&mut self, now_ms: u64) {
-        let result = self.store.retain(now_ms, &self.retention);
+    fn retain(&mut self, now_ms: u64, retention: Retention) {
+        let result = self.store.retain(now_ms, &retention);
         let mut state = self.shared.lock();
         match result {
             Ok(retained) => {

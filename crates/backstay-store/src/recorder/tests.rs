@@ -107,7 +107,7 @@ proptest! {
         let limits = Limits { entries, bytes, batch: 16, wake_at: 8, ..quick() };
         let flaky = Flaky { store: store.clone(), plan: plan.into_iter() };
         let recorder =
-            Recorder::start(Box::new(flaky), spool, limits, Retention::default()).unwrap();
+            Recorder::start(Box::new(flaky), spool, limits).unwrap();
         let over = AtomicBool::new(false);
         thread::scope(|scope| {
             let watcher = scope.spawn(|| {
@@ -140,7 +140,7 @@ proptest! {
             let again = Box::new(store.clone());
             let spool = Spool::open(dir.path()).unwrap();
             let recorder =
-                Recorder::start(again, Some(spool), quick(), Retention::default()).unwrap();
+                Recorder::start(again, Some(spool), quick()).unwrap();
             prop_assert_eq!(recorder.close(LONG).received, 0);
             drop(recorder);
             let kept = store.counts(&Filter::default()).unwrap().calls;
@@ -162,7 +162,7 @@ fn bodies_are_shed_before_records() {
     let mut big = full(NOON, 2);
     big.request = Some("x".repeat(10_000));
     let limits = Limits { bytes: bytes(&full(NOON, 1)) + bytes(&big) - 9_000, ..quick() };
-    let recorder = Recorder::start(Box::new(gate), None, limits, Retention::default()).unwrap();
+    let recorder = Recorder::start(Box::new(gate), None, limits).unwrap();
     recorder.record(bare(NOON, 0));
     entered.recv().unwrap();
     // The writer is at the gate with the first one. The second one fits, the third one fits without
@@ -191,8 +191,7 @@ fn what_was_shed_comes_back_from_the_spool() {
     let (gate, entered, permit) = gated(&store);
     let spool = Spool::open(dir.path()).unwrap();
     let limits = Limits { entries: 1, ..quick() };
-    let recorder =
-        Recorder::start(Box::new(gate), Some(spool), limits, Retention::default()).unwrap();
+    let recorder = Recorder::start(Box::new(gate), Some(spool), limits).unwrap();
     recorder.record(full(NOON, 0));
     entered.recv().unwrap();
     for n in 1..4 {
@@ -214,7 +213,7 @@ fn what_was_shed_comes_back_from_the_spool() {
 #[test]
 fn what_comes_too_late_is_counted() {
     let store = MemoryStore::new();
-    let recorder = Recorder::start(Box::new(store), None, quick(), Retention::default()).unwrap();
+    let recorder = Recorder::start(Box::new(store), None, quick()).unwrap();
     recorder.record(bare(NOON, 1));
     let report = |call_id| OutcomeReport {
         call_id,
@@ -238,12 +237,11 @@ fn what_comes_too_late_is_counted() {
 #[test]
 fn retention_runs_between_batches() {
     let store = MemoryStore::new();
-    let recorder =
-        Recorder::start(Box::new(store.clone()), None, quick(), Retention::default()).unwrap();
+    let recorder = Recorder::start(Box::new(store.clone()), None, quick()).unwrap();
     recorder.record(full(NOON - 100 * DAY, 1));
     recorder.record(full(NOON, 2));
     assert!(recorder.flush(LONG));
-    recorder.retain(NOON);
+    recorder.retain(NOON, Retention::default());
     // Retention comes before what arrives after it was asked for.
     recorder.record(full(NOON, 3));
     let end = recorder.close(LONG);
@@ -257,8 +255,7 @@ fn a_failing_store_leaves_the_spool_for_the_next_start() {
     let store = MemoryStore::new();
     let flaky = Flaky { store: store.clone(), plan: vec![true; 100_000].into_iter() };
     let spool = Spool::open(dir.path()).unwrap();
-    let recorder =
-        Recorder::start(Box::new(flaky), Some(spool), quick(), Retention::default()).unwrap();
+    let recorder = Recorder::start(Box::new(flaky), Some(spool), quick()).unwrap();
     for n in 0..10 {
         recorder.record(full(NOON, n));
     }
@@ -269,9 +266,7 @@ fn a_failing_store_leaves_the_spool_for_the_next_start() {
     drop(recorder);
 
     let spool = Spool::open(dir.path()).unwrap();
-    let recorder =
-        Recorder::start(Box::new(store.clone()), Some(spool), quick(), Retention::default())
-            .unwrap();
+    let recorder = Recorder::start(Box::new(store.clone()), Some(spool), quick()).unwrap();
     let end = recorder.close(LONG);
     assert_eq!((end.replayed, end.received, end.unreadable), (10, 0, 0));
     assert_eq!(found(&store, &id(NOON, 7).to_string()).unwrap().record, full(NOON, 7));
@@ -291,8 +286,7 @@ impl RecordStore for Panicking {
 
 #[test]
 fn nobody_waits_for_a_writer_that_panicked() {
-    let recorder =
-        Recorder::start(Box::new(Panicking), None, quick(), Retention::default()).unwrap();
+    let recorder = Recorder::start(Box::new(Panicking), None, quick()).unwrap();
     recorder.record(bare(NOON, 1));
     assert!(!recorder.flush(LONG));
     recorder.record(bare(NOON, 2));
@@ -312,9 +306,7 @@ fn a_frame_that_cannot_be_read_does_not_stop_the_replay() {
     drop(spool);
     let store = MemoryStore::new();
     let spool = Spool::open(dir.path()).unwrap();
-    let recorder =
-        Recorder::start(Box::new(store.clone()), Some(spool), quick(), Retention::default())
-            .unwrap();
+    let recorder = Recorder::start(Box::new(store.clone()), Some(spool), quick()).unwrap();
     let end = recorder.close(LONG);
     assert_eq!((end.replayed, end.unreadable), (1, 1));
     assert_eq!(store.calls(&all()).unwrap().len(), 1);
@@ -323,7 +315,7 @@ fn a_frame_that_cannot_be_read_does_not_stop_the_replay() {
 fn start_on(dir: &Path) -> Recorder {
     let spool = Spool::open(dir.join("spool")).unwrap();
     let store = SqliteRecords::open(dir).unwrap();
-    Recorder::start(Box::new(store), Some(spool), Limits::default(), Retention::default()).unwrap()
+    Recorder::start(Box::new(store), Some(spool), Limits::default()).unwrap()
 }
 
 const KILL_DIR: &str = "BACKSTAY_TEST_KILL_DIR";

@@ -167,13 +167,14 @@ impl SqliteReader {
         if let Some(connection) = file::open_reader(&path, &BODIES)? {
             let bodies = connection
                 .query_row(
-                    "SELECT request, answer FROM body WHERE seq = ?1 AND id = ?2",
+                    "SELECT request, answer, rejected FROM body WHERE seq = ?1 AND id = ?2",
                     params![signed(call.seq), call.record.id.0.as_bytes().as_slice()],
-                    |row| Ok((row.get(0)?, row.get(1)?)),
+                    |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)),
                 )
                 .optional()
                 .map_err(|error| StoreError::sqlite(&path, error))?;
-            (call.record.request, call.record.answer) = bodies.unwrap_or_default();
+            (call.record.request, call.record.answer, call.record.rejected) =
+                bodies.unwrap_or_default();
         }
         Ok(Lookup::Found(Box::new(call)))
     }
@@ -367,6 +368,7 @@ fn stored_call(row: &Row<'_>) -> rusqlite::Result<StoredCall> {
             attempts: Vec::new(),
             request: None,
             answer: None,
+            rejected: None,
         },
         reports: Vec::new(),
     })

@@ -92,10 +92,16 @@ CREATE TABLE body (
   seq INTEGER PRIMARY KEY,
   id BLOB NOT NULL,
   request TEXT,
-  answer TEXT
+  answer TEXT,
+  rejected TEXT
 ) STRICT;
 "],
 };
+
+/// Whether there is anything for the bodies file.
+fn has_bodies(record: &CallRecord) -> bool {
+    [&record.request, &record.answer, &record.rejected].into_iter().any(Option::is_some)
+}
 
 const INSERT_CALL: &str = "
 INSERT INTO call (seq, id, started_ms, call, release, variant, protocol, stream, unit, outcome,
@@ -118,7 +124,7 @@ ON CONFLICT DO NOTHING";
 
 /// A number may be taken by the body of another call if a damaged calls file was moved away.
 const INSERT_BODY: &str = "
-INSERT OR REPLACE INTO body (seq, id, request, answer) VALUES (?1, ?2, ?3, ?4)";
+INSERT OR REPLACE INTO body (seq, id, request, answer, rejected) VALUES (?1, ?2, ?3, ?4, ?5)";
 
 /// The call log in day files; see the table in [`crate::sqlite`].
 #[derive(Debug)]
@@ -212,7 +218,8 @@ impl DayFiles {
                         signed(*seq),
                         record.id.0.as_bytes().as_slice(),
                         record.request,
-                        record.answer
+                        record.answer,
+                        record.rejected
                     ])
                     .map_err(wrong)?;
             }
@@ -303,7 +310,7 @@ fn insert_all<'a>(
                     seq_of(transaction, record)?
                 };
                 if let Some(own) = own
-                    && (record.request.is_some() || record.answer.is_some())
+                    && has_bodies(record)
                 {
                     bodies.push((own, record.as_ref()));
                 }

@@ -94,7 +94,12 @@ fn write_call(stored: &StoredCall) -> std::io::Result<()> {
     for (number, attempt) in record.attempts.iter().enumerate() {
         write_attempt(&mut out, number + 1, attempt, record.latency_us)?;
     }
-    for (title, text) in [("Request", &record.request), ("Answer", &record.answer)] {
+    let texts = [
+        ("Request", &record.request),
+        ("Rejected answer", &record.rejected),
+        ("Answered", &record.answer),
+    ];
+    for (title, text) in texts {
         if let Some(text) = text {
             writeln!(out, "\n{}\n{text}", styled(BOLD, title))?;
         }
