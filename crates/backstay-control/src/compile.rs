@@ -24,6 +24,7 @@ use backstay_providers::{
     wire::Protocol,
 };
 use backstay_store::{RegistryStore, StoreError};
+use sha2::{Digest, Sha256};
 
 /// How many older releases of a call can be named.
 const NAMED_RELEASES: u32 = 20;
@@ -57,7 +58,44 @@ pub enum CompileError {
 pub struct Compiler {
     root: PathBuf,
     targets: Arc<Targets>,
-    built: HashMap<String, (ProviderConfig, Arc<Provider>)>,
+    built: HashMap<String, Built>,
+}
+
+/// A provider as it was last built, and from what.
+#[derive(Debug)]
+struct Built {
+    reach: Reach,
+    /// Digest of its secrets: a new key is a new provider.
+    secrets: [u8; 32],
+    provider: Arc<Provider>,
+}
+
+impl Built {
+    fn is(&self, config: &ProviderConfig, secrets: &[u8; 32]) -> bool {
+        self.reach == config.reach && self.secrets == *secrets
+    }
+}
+
+/// The values that a provider's requests carry. No `Debug`: some of them are secret.
+#[derive(Default)]
+struct Secrets {
+    key: Option<String>,
+    headers: Vec<(String, String)>,
+    query: Vec<(String, String)>,
+    missing: Vec<String>,
+}
+
+impl Secrets {
+    fn digest(&self) -> [u8; 32] {
+        let pairs = self.headers.iter().chain(&self.query);
+        let parts = pairs.flat_map(|(name, value)| [name, value]).chain(&self.key);
+        let mut digest = Sha256::new();
+        for part in parts {
+            digest.update(part.len().to_le_bytes());
+            digest.update(part);
+        }
+        digest.finalize().into()
+    }
 }
 
 impl Compiler {
@@ -113,32 +151,46 @@ impl Compiler {
         config: &ProviderConfig,
         warnings: &mut Vec<String>,
     ) -> Result<Arc<Provider>, CompileError> {
-        let secrets = match &config.reach {
-            Reach::Http(_) => None,
-            Reach::Sim(_) => self.built.get(name),
-        };
-        // A simulated provider is only its configuration; a real one may have a new secret by now.
-        if let Some((_, provider)) = secrets.filter(|(known, _)| known.reach == config.reach) {
-            return Ok(Arc::clone(provider));
-        }
         let failed = |why: String| CompileError::Provider { name: name.to_owned(), why };
+        let secrets = match &config.reach {
+            Reach::Http(http) => self.secrets(http),
+            Reach::Sim(_) => Secrets::default(),
+        };
+        warnings.extend(secrets.missing.iter().map(|why| format!("provider `{name}`: {why}")));
+        let digest = secrets.digest();
+        let known = self.built.get(name);
+        if let Some(built) = known.filter(|built| built.is(config, &digest)) {
+            return Ok(Arc::clone(&built.provider));
+        }
         let (protocol, upstream) = match &config.reach {
-            Reach::Http(http) => {
-                let (endpoint, missing) = self.endpoint(http).map_err(failed)?;
-                warnings.extend(missing.iter().map(|why| format!("provider `{name}`: {why}")));
-                self.http(name, http, endpoint)
-            }
+            Reach::Http(http) => self.http(http, &secrets).map_err(failed)?,
             Reach::Sim(sim) => {
-                (Protocol::OpenAi, Upstream::Sim(Sim::new(sim_settings(sim).map_err(failed)?)))
+                let settings = sim_settings(sim).map_err(failed)?;
+                (Protocol::OpenAi, Upstream::Sim(Sim::new(settings)))
             }
         };
         let provider =
             Arc::new(Provider { name: name.to_owned(), wire: protocol.wire(), upstream });
-        self.built.insert(name.to_owned(), (config.clone(), Arc::clone(&provider)));
+        let built =
+            Built { reach: config.reach.clone(), secrets: digest, provider: Arc::clone(&provider) };
+        self.built.insert(name.to_owned(), built);
         Ok(provider)
     }
 
-    fn http(&self, _name: &str, http: &HttpConfig, endpoint: Endpoint) -> (Protocol, Upstream) {
+    fn http(&self, http: &HttpConfig, secrets: &Secrets) -> Result<(Protocol, Upstream), String> {
+        let mut endpoint = Endpoint::parse(&http.base_url)?;
+        for (name, value) in &secrets.query {
+            endpoint = endpoint.with_query(name, value);
+        }
+        for (name, value) in &secrets.headers {
+            endpoint = endpoint.with_header(name, value)?;
+        }
+        endpoint = match (&secrets.key, http.auth_header.as_deref(), http.wire) {
+            (None, _, _) => endpoint,
+            (Some(key), Some(header), _) => endpoint.with_key_header(header, key)?,
+            (Some(key), None, WireKind::OpenAi) => endpoint.with_bearer(key)?,
+            (Some(key), None, WireKind::Anthropic) => endpoint.with_key_header("x-api-key", key)?,
+        };
         let options = TransportOptions {
             http2: if http.http2 { Http2::Auto } else { Http2::Never },
             allow_private_network: http.allow_private_network,
@@ -149,33 +201,22 @@ impl Compiler {
             WireKind::OpenAi => Protocol::OpenAi,
             WireKind::Anthropic => Protocol::Anthropic,
         };
-        (protocol, Upstream::Http(Transport::new(endpoint, options)))
+        Ok((protocol, Upstream::Http(Transport::new(endpoint, options))))
     }
 
-    /// The address with everything that each request carries, and the secrets that are not there.
-    fn endpoint(&self, http: &HttpConfig) -> Result<(Endpoint, Vec<String>), String> {
-        let mut missing = Vec::new();
-        let mut endpoint = Endpoint::parse(&http.base_url)?;
+    /// The values of everything that each request carries, as far as they are there.
+    fn secrets(&self, http: &HttpConfig) -> Secrets {
+        let mut secrets = Secrets::default();
         for (name, setting) in &http.query {
-            if let Some(value) = self.setting(setting, &mut missing) {
-                endpoint = endpoint.with_query(name, &value);
-            }
+            let value = self.setting(setting, &mut secrets.missing);
+            secrets.query.extend(value.map(|value| (name.clone(), value)));
         }
         for (name, setting) in &http.headers {
-            if let Some(value) = self.setting(setting, &mut missing) {
-                endpoint = endpoint.with_header(name, &value)?;
-            }
+            let value = self.setting(setting, &mut secrets.missing);
+            secrets.headers.extend(value.map(|value| (name.clone(), value)));
         }
-        let key = http.api_key.as_ref().and_then(|key| self.secret(key, &mut missing));
-        endpoint = match (key, http.auth_header.as_deref(), http.wire) {
-            (None, _, _) => endpoint,
-            (Some(key), Some(header), _) => endpoint.with_key_header(header, &key)?,
-            (Some(key), None, WireKind::OpenAi) => endpoint.with_bearer(&key)?,
-            (Some(key), None, WireKind::Anthropic) => {
-                endpoint.with_key_header("x-api-key", &key)?
-            }
-        };
-        Ok((endpoint, missing))
+        secrets.key = http.api_key.as_ref().and_then(|key| self.secret(key, &mut secrets.missing));
+        secrets
     }
 
     fn setting(&self, setting: &Setting, missing: &mut Vec<String>) -> Option<String> {

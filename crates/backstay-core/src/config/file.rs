@@ -222,7 +222,7 @@ pub struct LogFile {
     pub bodies: Time,
     /// One line a call: outcome, times, tokens.
     pub metadata: Time,
-    /// Sums by the minute and hour.
+    /// Sums by the minute and hour. Checked, but not used by this version.
     pub rollups: Time,
 }
 
@@ -359,9 +359,11 @@ pub struct BudgetFile {
     /// How many times the validation error is shown to the model.
     #[schemars(range(max = 10))]
     pub repair: u32,
-    /// Share of failed calls over 5 minutes past which someone is told.
+    /// Share of failed calls over 5 minutes past which someone is told. Kept with the release; this
+    /// version sends no alerts.
     pub max_error_rate: Share,
-    /// US dollars that one call may cost.
+    /// US dollars that one call may cost. Kept with the release; this version knows no prices and
+    /// does not enforce it.
     #[schemars(extend("exclusiveMinimum" = 0))]
     pub max_cost_usd: Option<f64>,
 }
