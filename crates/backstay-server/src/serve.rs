@@ -31,6 +31,7 @@ use hyper_util::{
 };
 use tokio::{
     net::TcpListener,
+    sync::Semaphore,
     time::{interval, timeout},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -41,8 +42,11 @@ use crate::{
     state::{Limits, Server},
 };
 
-/// A client has this long to send the head of a request.
-const HEAD_PATIENCE: Duration = Duration::from_secs(15);
+/// A client has this long to send the head of a request, and may leave its connection unused as long:
+/// longer than the pools of the usual SDKs keep one, so that it is they who close it.
+const HEAD_PATIENCE: Duration = Duration::from_secs(75);
+/// Connections at once; the next ones wait in the system's own queue.
+const MOST_CONNECTIONS: usize = 10_000;
 /// The head of a request is at most this large, in bytes.
 const LARGEST_HEAD: usize = 64 << 10;
 
@@ -264,7 +268,8 @@ async fn accept(
         .max_buf_size(LARGEST_HEAD)
         .pipeline_flush(true);
     http.http2().timer(TokioTimer::new()).max_header_list_size(64 << 10);
-    loop {
+    let places = Arc::new(Semaphore::new(MOST_CONNECTIONS));
+    while let Ok(place) = Arc::clone(&places).acquire_owned().await {
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
             Err(error) => {
@@ -284,6 +289,7 @@ async fn accept(
             if let Err(error) = connection.await {
                 tracing::debug!(%error, "a connection ended early");
             }
+            drop(place);
         });
     }
 }

@@ -5,7 +5,10 @@ use std::time::Duration;
 use axum::body::Body;
 use backstay_core::failure::{Failure, Refusal};
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, header::CONTENT_LENGTH};
+use http::{
+    HeaderMap, HeaderValue,
+    header::{CONTENT_ENCODING, CONTENT_LENGTH},
+};
 use http_body_util::BodyExt;
 use tokio::time::timeout;
 
@@ -17,6 +20,13 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// # Errors
 /// `bad_request` on `content-length` if it is larger, or on `body` if it did not arrive.
 pub(super) async fn read(body: Body, headers: &HeaderMap, limit: usize) -> Result<Bytes, Failure> {
+    let encoding = headers.get(CONTENT_ENCODING).map(HeaderValue::as_bytes);
+    if encoding.is_some_and(|encoding| !encoding.eq_ignore_ascii_case(b"identity")) {
+        return Err(Failure::bad_request(
+            "content-encoding",
+            "the request's body is compressed, which Backstay does not read; send it as it is",
+        ));
+    }
     let announced = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
     if announced.is_some_and(|announced: usize| announced > limit) {
         return Err(too_large(limit));
