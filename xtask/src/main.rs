@@ -4,6 +4,7 @@
 //! says what is wrong while they do not compile.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "printing is what xtask is for")]
 
+mod bench;
 mod clients;
 mod codegen;
 mod count;
@@ -52,6 +53,12 @@ enum Command {
         #[arg(long)]
         fetch: bool,
     },
+    /// Measure the gateway on this machine, and write the figures into docs/performance.md.
+    Bench {
+        /// Two minutes instead of six: rough figures.
+        #[arg(long)]
+        quick: bool,
+    },
     /// Write the generated files anew and format the code.
     Codegen,
 }
@@ -74,6 +81,7 @@ fn run(cli: Cli) -> anyhow::Result<bool> {
         Command::Test { only, no_install } => lanes::run(&workspace, &only, !no_install),
         Command::Tidy => tidy::run(&workspace),
         Command::RealModel { port, fetch } => real_model::run(&workspace, port, fetch),
+        Command::Bench { quick } => bench::run(&workspace, quick),
         Command::Codegen => codegen::run(&workspace),
     }
 }

@@ -132,6 +132,11 @@ impl Server {
         }
         Ok(server)
     }
+
+    /// The id of its process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
 }
 
 impl Drop for Server {
