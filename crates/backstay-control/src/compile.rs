@@ -142,7 +142,8 @@ impl Compiler {
         for (name, spec) in &project.calls {
             calls.insert(name.clone(), self.call(spec, &providers, registry, now_ms)?);
         }
-        Ok((Plans::new(calls, providers, Arc::clone(&self.targets)), warnings))
+        let direct = project.direct.clone();
+        Ok((Plans::new(calls, providers, direct, Arc::clone(&self.targets)), warnings))
     }
 
     fn provider(

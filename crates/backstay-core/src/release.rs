@@ -264,13 +264,13 @@ pub struct CallSpec {
 }
 
 impl CallSpec {
-    /// A call that sends what the client sent to one target, with every default: what a plain target
-    /// (`openai/gpt-5-mini`) is run as. It answers its errors as they are.
+    /// What a plain target (`openai/gpt-5-mini`) is run as in a project without defaults of its own: it
+    /// sends what the client sent, and answers its errors as they are. See [`Self::towards`].
     #[must_use]
-    pub fn direct(call: &str, target: TargetName) -> Self {
+    pub fn direct() -> Self {
         Self {
-            call: call.to_owned(),
-            route: vec![target],
+            call: "default".to_owned(),
+            route: Vec::new(),
             fallback_on_refusal: false,
             params: Map::new(),
             templates: Templates::default(),
@@ -283,6 +283,12 @@ impl CallSpec {
             stream: StreamMode::default(),
             capture: Capture::default(),
         }
+    }
+
+    /// The same, recorded under `call` and sent to `target`.
+    #[must_use]
+    pub fn towards(&self, call: &str, target: TargetName) -> Self {
+        Self { call: call.to_owned(), route: vec![target], ..self.clone() }
     }
 
     /// The identity of this content: `sha256:` and 64 hex digits over its JSON.
@@ -311,7 +317,7 @@ mod tests {
 
     #[test]
     fn the_digest_follows_the_content_and_survives_json() {
-        let spec = CallSpec::direct("a", "sim/ok".parse().unwrap());
+        let spec = CallSpec::direct().towards("a", "sim/ok".parse().unwrap());
         let read: CallSpec = serde_json::from_str(&serde_json::to_string(&spec).unwrap()).unwrap();
         assert_eq!(read, spec);
         assert_eq!(read.digest(), spec.digest());

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use backstay_core::{
-    failure::Failure,
+    failure::{Failure, Violation},
     record::{AttemptRecord, CallId, CallRecord, Degraded, Outcome, Usage, Variant},
     redact::{redact, redact_secrets},
     release::Capture,
@@ -22,6 +22,8 @@ use crate::{
     request::Request,
 };
 
+/// A provider's name for a model or an answer is kept this far.
+const LONGEST_NAME: usize = 256;
 /// A text longer than this is cut before it is kept.
 const LONGEST_TEXT: usize = 64 << 10;
 
@@ -62,6 +64,7 @@ impl Head {
         };
         ErrorView {
             class: failure.class,
+            refusal: failure.refusal,
             message: failure.message.clone(),
             param: failure.param.clone(),
             call_id: self.id.to_string(),
@@ -77,10 +80,20 @@ pub enum AnswerBody {
     Reply(Box<Reply>),
     /// A whole stream in the client's protocol.
     Events(Bytes),
-    /// A stream under way in the client's protocol; ends with its terminal event.
-    Live(mpsc::Receiver<Bytes>),
+    /// A stream under way in the client's protocol. If the sender goes without a [`Piece::Last`],
+    /// the stream is broken and must not look complete.
+    Live(mpsc::Receiver<Piece>),
     /// No answer could be given; the failure has to be told in the protocol's error shape.
     Failed(Box<Failure>),
+}
+
+/// A part of a live stream.
+#[derive(Debug)]
+pub enum Piece {
+    /// There is more to come.
+    More(Bytes),
+    /// The end, with the terminal event.
+    Last(Bytes),
 }
 
 /// An answer.
@@ -131,8 +144,8 @@ impl Call<'_> {
             // A stand-in has no model; the rejected reply says whose fault it was.
             let source = if degraded == Degraded::None { answered.or(rejected) } else { rejected };
             if let Some(reply) = source {
-                record.model.clone_from(&reply.model);
-                record.upstream_id.clone_from(&reply.id);
+                record.model = reply.model.as_deref().map(|model| cut_to(model, LONGEST_NAME));
+                record.upstream_id = reply.id.as_deref().map(|id| cut_to(id, LONGEST_NAME));
             }
             record
         });
@@ -180,11 +193,10 @@ fn blank(request: &Request, head: &Head, capture: Capture) -> CallRecord {
         unit: request.unit.as_deref().map(|unit| redact(unit).into_owned()),
         outcome: head.outcome.unwrap_or(Outcome::Ok),
         degraded: head.degraded,
-        message: failure.map(|failure| redact(&failure.message).into_owned()),
-        violation: failure.and_then(|failure| failure.violation.clone()).map(|mut violation| {
-            violation.reason = redact(&violation.reason).into_owned();
-            violation
-        }),
+        message: failure.map(|failure| told(&failure.message, capture)),
+        violation: failure
+            .and_then(|failure| failure.violation.clone())
+            .map(|violation| Violation { reason: told(&violation.reason, capture), ..violation }),
         latency_us: micros(head.latency),
         first_token_us: head
             .attempts
@@ -194,10 +206,24 @@ fn blank(request: &Request, head: &Head, capture: Capture) -> CallRecord {
         usage: head.usage,
         model: None,
         upstream_id: None,
-        attempts: head.attempts.clone(),
+        attempts: head.attempts.iter().map(|attempt| kept(attempt, capture)).collect(),
         request: captured(&String::from_utf8_lossy(&request.raw), capture),
         answer: None,
         rejected: None,
+    }
+}
+
+fn kept(attempt: &AttemptRecord, capture: Capture) -> AttemptRecord {
+    let message = attempt.message.as_deref().map(|message| told(message, capture));
+    AttemptRecord { message, ..attempt.clone() }
+}
+
+/// A sentence of Backstay's as it may be kept: it can quote a value of the model's answer, which a call
+/// that captures nothing must not leave behind.
+fn told(sentence: &str, capture: Capture) -> String {
+    match capture {
+        Capture::None => sentence.split(':').next().unwrap_or_default().to_owned(),
+        Capture::Redacted | Capture::Full => redact(sentence).into_owned(),
     }
 }
 

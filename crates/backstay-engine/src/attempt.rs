@@ -1,6 +1,8 @@
 //! One attempt: one request to one target, until its answer is whole and valid, or its stream has
 //! shown its first content. Everything that may still be retried happens in here.
 
+use std::time::Duration;
+
 use backstay_core::{
     failure::{Cut, Failure, FailureClass, Phase},
     record::{AttemptKind, AttemptRecord},
@@ -9,7 +11,7 @@ use backstay_core::{
 use backstay_providers::{
     accumulate::Accumulator,
     provider::{Body, Exchange, Limits},
-    wire::{Frame, Prompt, Reply},
+    wire::{Frame, Prompt, Reply, WireRequest},
 };
 use bytes::{Bytes, BytesMut};
 use tokio::{
@@ -39,6 +41,8 @@ pub(crate) struct Order<'a> {
     pub(crate) kind: AttemptKind,
     pub(crate) started: Instant,
     pub(crate) deadline: Instant,
+    /// Whether to wait for the target's concurrent attempts to end; not if another target is free.
+    pub(crate) may_queue: bool,
 }
 
 /// A complete, valid answer.
@@ -66,27 +70,38 @@ pub(crate) struct Sent {
     admission: Admission,
     _place: OwnedSemaphorePermit,
     pub(crate) began: Instant,
+    fair_share: Duration,
     pub(crate) record: AttemptRecord,
 }
 
 impl Sent {
     /// Tells the target's breaker and tokens how the attempt ended, and completes its record.
+    ///
+    /// A deadline that left the target less than a fair share of the call's time tells nothing of the
+    /// target: a client in a hurry, or the attempts before, have used it up.
     pub(crate) fn settle(self, failure: Option<&Failure>) -> AttemptRecord {
         let mut record = self.record;
-        record.took_us = micros(self.began.elapsed());
+        let took = self.began.elapsed();
+        record.took_us = micros(took);
         if let Some(failure) = failure {
             record.failure = Some(failure.class);
             record.message = Some(failure.message.clone());
             record.status = failure.status.or(record.status);
             record.retry_after_ms = failure.retry_after.map(|pause| micros(pause) / 1000);
         }
-        self.admission.observe(failure);
+        let hurried = failure.is_some_and(|f| f.class == FailureClass::Timeout(Phase::Deadline))
+            && took < self.fair_share;
+        if hurried {
+            self.admission.give_back();
+        } else {
+            self.admission.observe(failure);
+        }
         record
     }
 }
 
 /// Whole microseconds.
-pub(crate) fn micros(duration: std::time::Duration) -> u64 {
+pub(crate) fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
@@ -117,8 +132,8 @@ enum Opened {
 
 /// Makes one attempt.
 pub(crate) async fn attempt(order: &Order<'_>) -> Attempted {
-    let mut sent = match admit(order).await {
-        Ok(sent) => sent,
+    let (request, mut sent) = match admit(order).await {
+        Ok(admitted) => admitted,
         Err(failure) => {
             let mut record = blank_record(order, Instant::now());
             record.failure = Some(failure.class);
@@ -126,7 +141,7 @@ pub(crate) async fn attempt(order: &Order<'_>) -> Attempted {
             return Attempted::Failed { failure, reply: None, sent: false, record };
         }
     };
-    let result = match timeout_at(order.deadline, open(order, &mut sent)).await {
+    let result = match timeout_at(order.deadline, open(order, &request, &mut sent)).await {
         Ok(result) => result,
         Err(_) => Err(deadline_passed().into()),
     };
@@ -167,13 +182,17 @@ pub(crate) fn blank_record(order: &Order<'_>, began: Instant) -> AttemptRecord {
 }
 
 /// Everything that can say no before a byte is sent.
-async fn admit(order: &Order<'_>) -> Result<Sent, Failure> {
+async fn admit(order: &Order<'_>) -> Result<(WireRequest, Sent), Failure> {
     fits_window(order)?;
-    let place = order.entry.gate.state.place(order.deadline).await?;
+    let request = order.entry.provider.wire.encode(order.prompt, &order.entry.name.model)?;
+    let place = order.entry.gate.state.place(order.deadline, order.may_queue).await?;
     let began = Instant::now();
     let lease = order.deadline.saturating_duration_since(began);
     let admission = order.entry.gate.admit(began, lease)?;
-    Ok(Sent { admission, _place: place, began, record: blank_record(order, began) })
+    // A target that cannot begin to answer within half of the call's own deadline is at fault.
+    let fair_share = order.plan.spec.budget.deadline / 2;
+    let record = blank_record(order, began);
+    Ok((request, Sent { admission, _place: place, began, fair_share, record }))
 }
 
 /// Refuses a prompt that certainly exceeds the target's window. A token is at least one byte, so most
@@ -195,13 +214,16 @@ fn fits_window(order: &Order<'_>) -> Result<(), Failure> {
     ))
 }
 
-async fn open(order: &Order<'_>, sent: &mut Sent) -> Result<Opened, Rejected> {
+async fn open(
+    order: &Order<'_>,
+    request: &WireRequest,
+    sent: &mut Sent,
+) -> Result<Opened, Rejected> {
     let provider = &order.entry.provider;
-    let request = provider.wire.encode(order.prompt, &order.entry.name.model)?;
     let budget = &order.plan.spec.budget;
     let limits =
         Limits { connect: budget.connect, headers: budget.headers, body_max: LARGEST_REPLY };
-    let exchange = provider.open(&request, &limits).await?;
+    let exchange = provider.open(request, &limits).await?;
     sent.record.status = Some(exchange.status);
     if !(200..300).contains(&exchange.status) {
         return Err(read_error(order, exchange).await.into());

@@ -12,13 +12,13 @@ const CAPACITY: u64 = 8 << 20;
 /// An answer longer than this is not kept.
 const LONGEST: usize = 256 << 10;
 
-/// What a request is recognised by: a digest of its call and everything that was sent.
+/// What a request is recognised by: a digest of its release and everything that was sent.
 pub(crate) type CacheKey = [u8; 32];
 
-/// The key of a request of `call` made of `parts`.
-pub(crate) fn key<'a>(call: &str, parts: impl Iterator<Item = &'a [u8]>) -> CacheKey {
+/// The key of a request to `release` made of `parts`.
+pub(crate) fn key<'a>(release: &str, parts: impl Iterator<Item = &'a [u8]>) -> CacheKey {
     let mut digest = Sha256::new();
-    digest.update(call.as_bytes());
+    digest.update(release.as_bytes());
     for part in parts {
         digest.update(part.len().to_le_bytes());
         digest.update(part);

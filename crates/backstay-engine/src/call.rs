@@ -30,13 +30,13 @@ use tokio::{
 
 use crate::{
     Engine,
-    answer::{Answer, AnswerBody, Head},
+    answer::{Answer, AnswerBody, Head, Piece},
     attempt::{Attempted, Live, Order, Whole, attempt, blank_record, micros},
     cache::CacheKey,
     degrade::degrade,
     plan::ReleasePlan,
     request::{Request, prepare},
-    stream::{Broken, StreamOut, pump, replay, send},
+    stream::{Broken, StreamOut, client_gone, pump, replay},
     validate::{Expectation, verify},
 };
 
@@ -108,10 +108,14 @@ pub(crate) async fn run(engine: &Engine, request: Request, to: oneshot::Sender<A
 impl Call<'_> {
     async fn finish(&mut self, mut to: oneshot::Sender<Answer>) {
         // A good answer that will be kept for `stale` is worth its price without a listener.
-        let needed_anyway = self.cache_key.is_some();
+        let has_schema = !matches!(self.expectation, Expectation::Text);
+        let passes_through = self.request.stream && !self.plan.holds_streams_back(has_schema);
+        let needed_anyway = self.cache_key.is_some() && !passes_through;
+        let engine = self.engine;
         let delivered = tokio::select! {
             delivered = self.attempts() => delivered,
             () = to.closed(), if !needed_anyway => Err(client_gone()),
+            () = engine.cut_off() => Err(shutting_down()),
         };
         self.attempts.extend(self.under_way.take().map(|attempt| self.abandoned(attempt)));
         match delivered {
@@ -151,9 +155,13 @@ impl Call<'_> {
                 }
                 Next::Try { index: next, pause } => {
                     self.pause(pause).await;
-                    let kind =
-                        if next == index { AttemptKind::Retry } else { AttemptKind::Fallback };
-                    (next, kind)
+                    if next == index {
+                        (next, AttemptKind::Retry)
+                    } else {
+                        // Another model is not shown the mistakes of this one.
+                        self.prompt.after.clear();
+                        (next, AttemptKind::Fallback)
+                    }
                 }
             };
         }
@@ -196,6 +204,7 @@ impl Call<'_> {
             kind,
             started: self.request.received,
             deadline: self.deadline(),
+            may_queue: !plan.has_room_beside(index, &self.attempts),
         };
         self.under_way = Some(blank_record(&order, Instant::now()));
         let attempted = attempt(&order).await;
@@ -204,7 +213,7 @@ impl Call<'_> {
             Attempted::Whole(whole, record) => {
                 self.attempts.push(record);
                 self.add_usage(whole.reply.usage);
-                self.repaired |= whole.mended || kind == AttemptKind::Repair;
+                self.repaired |= whole.mended || !self.prompt.after.is_empty();
                 Ok(Delivered::Whole(whole))
             }
             Attempted::Live(live) => Ok(Delivered::Live(live)),
@@ -217,6 +226,10 @@ impl Call<'_> {
                 }
                 if reply.is_some() {
                     self.rejected = reply;
+                } else if sent && is_refusal(failure.class) {
+                    // A filter that answers with an error has no words of its own; those of an
+                    // earlier attempt are a rejected answer, not a refusal.
+                    self.rejected = None;
                 }
                 Err(failure)
             }
@@ -239,11 +252,11 @@ impl Call<'_> {
     fn add_usage(&mut self, usage: Option<Usage>) {
         let Some(more) = usage else { return };
         let sum = self.usage.get_or_insert_default();
-        sum.input += more.input;
-        sum.output += more.output;
-        sum.cache_read += more.cache_read;
-        sum.cache_write += more.cache_write;
-        sum.reasoning += more.reasoning;
+        sum.input = sum.input.saturating_add(more.input);
+        sum.output = sum.output.saturating_add(more.output);
+        sum.cache_read = sum.cache_read.saturating_add(more.cache_read);
+        sum.cache_write = sum.cache_write.saturating_add(more.cache_write);
+        sum.reasoning = sum.reasoning.saturating_add(more.reasoning);
     }
 
     /// Puts the rejected answer and what is wrong with it at the end of the conversation.
@@ -310,7 +323,7 @@ impl Call<'_> {
     fn answer_failure(&mut self, failure: Failure, to: oneshot::Sender<Answer>) {
         let class = failure.class;
         let outcome = Outcome::Failed(class);
-        if matches!(class, FailureClass::Refused | FailureClass::ContentFilter) {
+        if is_refusal(class) {
             // A refusal is an answer, and the protocol has words for it.
             let reply =
                 self.rejected.take().map_or_else(|| refusal(&self.request, &failure), |r| *r);
@@ -342,25 +355,27 @@ impl Call<'_> {
         let (pieces, events) = mpsc::channel(PIECES_AHEAD);
         let head = self.head(None, Degraded::None);
         let answer = Answer { head, body: AnswerBody::Live(events) };
+        // A place for the last piece is kept free, so that the end never waits for a slow client.
+        let Ok(last_place) = pieces.clone().try_reserve_owned() else { return };
         let limits = (self.deadline(), self.plan.spec.budget.idle);
         let pumped = match to.send(answer) {
-            Ok(()) => pump(&mut live, &mut out, &pieces, limits).await,
-            Err(_) => Err(Broken::Gone),
+            Err(_) => Err(Broken::Gone(client_gone())),
+            Ok(()) => tokio::select! {
+                pumped = pump(&mut live, &mut out, &pieces, limits) => pumped,
+                () = self.engine.cut_off() => Err(Broken::Failed(shutting_down())),
+            },
         };
         let mut reply = live.sum.finish();
         let (failure, tail) = match pumped {
             Ok(tail) => (verify(&mut reply, &self.expectation, &self.plan.checks).err(), tail),
-            Err(Broken::Failed(failure)) => (Some(failure), Vec::new()),
-            Err(Broken::Gone) => (Some(client_gone()), Vec::new()),
+            Err(Broken::Failed(failure) | Broken::Gone(failure)) => (Some(failure), Vec::new()),
         };
         self.add_usage(reply.usage);
         self.attempts.push(live.sent.settle(failure.as_ref()));
         let outcome = failure.as_ref().map_or(Outcome::Ok, |f| Outcome::Failed(f.class));
         let head = self.record(outcome, Degraded::None, failure.as_ref(), Some(&reply));
         let last = self.last_words(failure.as_ref(), &head, &mut out, tail);
-        // One piece is always let through, so that a stream past its deadline still ends by name.
-        let grace = Instant::now() + Duration::from_millis(20);
-        drop(send(&pieces, last, grace).await);
+        last_place.send(Piece::Last(last.into()));
     }
 
     /// Whether the stream itself tells the client of this failure, or was asked to pass it by.
@@ -406,8 +421,14 @@ impl Call<'_> {
     }
 }
 
-fn client_gone() -> Failure {
-    Failure::new(FailureClass::Cancelled, "the client went away before the answer was complete")
+fn is_refusal(class: FailureClass) -> bool {
+    matches!(class, FailureClass::Refused | FailureClass::ContentFilter)
+}
+
+/// The failure of a call that outlasts the drain limit of a server that was asked to stop.
+fn shutting_down() -> Failure {
+    Failure::new(FailureClass::Overloaded, "the gateway is shutting down; another one may answer")
+        .with_retry_after(Some(Duration::from_secs(1)))
 }
 
 fn no_target() -> Failure {

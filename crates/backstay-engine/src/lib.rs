@@ -24,11 +24,12 @@ use backstay_core::{
     failure::{Failure, FailureClass},
     output::Schema,
     record::{CallId, CallRecord, OutcomeReport},
+    release::CallSpec,
 };
 use backstay_store::recorder::Recorder;
 use quick_cache::sync::Cache;
 use tokio::sync::oneshot;
-use tokio_util::task::TaskTracker;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     answer::Answer,
@@ -64,6 +65,7 @@ pub struct Engine {
     clock: Clock,
     entropy: Entropy,
     tasks: TaskTracker,
+    ending: CancellationToken,
 }
 
 impl Engine {
@@ -71,7 +73,12 @@ impl Engine {
     #[must_use]
     pub fn new(sink: Sink, clock: Clock, entropy: Entropy) -> Self {
         let targets = Arc::new(Targets::default());
-        let nothing = Plans::new(Default::default(), Default::default(), Arc::clone(&targets));
+        let nothing = Plans::new(
+            Default::default(),
+            Default::default(),
+            CallSpec::direct(),
+            Arc::clone(&targets),
+        );
         Self {
             plans: ArcSwap::from_pointee(nothing),
             targets,
@@ -81,6 +88,7 @@ impl Engine {
             clock,
             entropy,
             tasks: TaskTracker::new(),
+            ending: CancellationToken::new(),
         }
     }
 
@@ -171,6 +179,16 @@ impl Engine {
     pub async fn drain(&self) {
         self.tasks.close();
         self.tasks.wait().await;
+    }
+
+    /// Ends every call under way by name: the server has no more time for them.
+    pub fn cut_off_calls(&self) {
+        self.ending.cancel();
+    }
+
+    /// Ends when calls are cut off.
+    pub(crate) async fn cut_off(&self) {
+        self.ending.cancelled().await;
     }
 
     /// Hands a record over; it is only made if someone wants it.

@@ -13,7 +13,7 @@ use backstay_core::{
     failure::{Failure, Refusal},
     output::{CompiledChecks, Schema},
     prompt::{MessageTemplate, Prompts},
-    record::Variant,
+    record::{AttemptRecord, Variant},
     release::{CallSpec, DegradeStep, StreamMode, TargetName, is_call_name},
 };
 use backstay_providers::{provider::Provider, wire::AnswerSchema};
@@ -53,6 +53,8 @@ pub struct ReleasePlan {
     pub(crate) spec: CallSpec,
     /// `extract-invoice@7`; `None` for a plain target.
     pub(crate) id: Option<String>,
+    /// The digest of its content.
+    pub(crate) digest: String,
     pub(crate) route: Vec<RouteEntry>,
     pub(crate) prompts: Prompts,
     pub(crate) input: Option<Schema>,
@@ -86,6 +88,7 @@ impl ReleasePlan {
             Arc::new(AnswerSchema { name: spec.call.replace('-', "_"), schema: schema.clone() })
         });
         Ok(Self {
+            digest: spec.digest(),
             id: number.map(|number| format!("{}@{number}", spec.call)),
             route: route?,
             prompts,
@@ -103,6 +106,16 @@ impl ReleasePlan {
     /// What the budget knows of the targets at `now`.
     pub(crate) fn views(&self, now: Instant) -> Vec<TargetView> {
         self.route.iter().map(|entry| entry.gate.view(entry.window, now)).collect()
+    }
+
+    /// Whether a target other than number `index` could take an attempt at once, and was not asked yet.
+    pub(crate) fn has_room_beside(&self, index: usize, asked: &[AttemptRecord]) -> bool {
+        let now = Instant::now();
+        let fresh = |entry: &RouteEntry| asked.iter().all(|a| a.target != *entry.label);
+        self.route
+            .iter()
+            .enumerate()
+            .any(|(other, entry)| other != index && fresh(entry) && entry.gate.has_room(now))
     }
 
     /// Whether a stream of this release is held back until it is valid.
@@ -158,6 +171,8 @@ pub struct CallPlan {
 pub struct Plans {
     calls: BTreeMap<String, CallPlan>,
     providers: HashMap<String, Arc<ProviderPlan>>,
+    /// What plain targets are run as.
+    base: CallSpec,
     direct: Cache<(String, TargetName), Arc<ReleasePlan>>,
     targets: Arc<Targets>,
 }
@@ -174,14 +189,16 @@ pub struct Address {
 }
 
 impl Plans {
-    /// A snapshot of `calls` and `providers`; `targets` is the state that outlives it.
+    /// A snapshot of `calls` and `providers`. Plain targets are run as `base`; `targets` is the state
+    /// that outlives the snapshot.
     #[must_use]
     pub fn new(
         calls: BTreeMap<String, CallPlan>,
         providers: HashMap<String, Arc<ProviderPlan>>,
+        base: CallSpec,
         targets: Arc<Targets>,
     ) -> Self {
-        Self { calls, providers, direct: Cache::new(MOST_DIRECT), targets }
+        Self { calls, providers, base, direct: Cache::new(MOST_DIRECT), targets }
     }
 
     /// The names of all calls, in order.
@@ -213,10 +230,11 @@ impl Plans {
         if address.model.contains('/') {
             return self.direct(address).map(|plan| (plan, Variant::Direct));
         }
-        let (name, pinned) = match address.model.split_once('@') {
+        let (name, asked) = match address.model.split_once('@') {
             Some((name, release)) => (name, Some(release)),
-            None => (address.model.as_str(), address.release.as_deref()),
+            None => (address.model.as_str(), None),
         };
+        let pinned = address.release.as_deref().or(asked);
         let Some(call) = self.calls.get(name) else { return Err(self.unknown_call(name)) };
         let Some(release) = pinned else { return Ok((Arc::clone(&call.stable), Variant::Stable)) };
         let release =
@@ -243,6 +261,12 @@ impl Plans {
         let refuse = |why: String| Failure::bad_request("model", why).because(Refusal::NotFound);
         let target: TargetName = address.model.parse().map_err(refuse)?;
         let call = address.call.as_deref().unwrap_or("default");
+        if address.release.is_some() {
+            return Err(Failure::bad_request(
+                "x-backstay-release",
+                "a plain target has no releases; leave the header out, or name a call",
+            ));
+        }
         if !is_call_name(call) {
             return Err(Failure::bad_request(
                 "x-backstay-call",
@@ -262,7 +286,7 @@ impl Plans {
                 known.join(", ")
             )));
         }
-        let spec = CallSpec::direct(call, key.1.clone());
+        let spec = self.base.towards(call, key.1.clone());
         let plan = ReleasePlan::compile(spec, None, &self.providers, &self.targets);
         let plan = Arc::new(plan.map_err(refuse)?);
         self.direct.insert(key, Arc::clone(&plan));

@@ -110,19 +110,23 @@ pub(crate) fn prepare(
         (None, Some(format)) => engine.expectation_of(format)?,
         (None, None) => Expectation::Text,
     };
-    let schema = if own_format.is_none() { plan.answer_schema.clone() } else { None };
+    let body = match (&plan.output, own_format) {
+        (Some(_), Some(_)) => Arc::new(without_format(request)),
+        (Some(_), None) | (None, _) => Arc::clone(&request.body),
+    };
     let cache_key = plan.keeps_answers().then(|| {
         let body = serde_json::to_vec(&*request.body).unwrap_or_default();
         let turns = before.iter().map(|turn| turn.text.as_bytes());
-        cache::key(&plan.spec.call, std::iter::once(body.as_slice()).chain(turns))
+        // Another release may owe its caller another shape of answer.
+        cache::key(&plan.digest, std::iter::once(body.as_slice()).chain(turns))
     });
     let prompt = Prompt {
         protocol: request.client.protocol(),
-        body: Arc::clone(&request.body),
+        body,
         before,
         after: Vec::new(),
         params: Arc::clone(&plan.params),
-        schema,
+        schema: plan.answer_schema.clone(),
         stream: request.stream,
     };
     Ok(Prepared { prompt, expectation, cache_key })
@@ -150,6 +154,20 @@ fn render(plan: &ReleasePlan, inputs: Option<&Value>) -> Result<Vec<Turn>, Failu
     let system = rendered.system.map(|text| Turn { role: Role::System, text });
     let user = rendered.user.map(|text| Turn { role: Role::User, text });
     Ok(system.into_iter().chain(user).collect())
+}
+
+/// The client's body without its own answer format: the release's schema is what is judged by.
+fn without_format(request: &Request) -> Map<String, Value> {
+    let mut body = Map::clone(&request.body);
+    match request.client {
+        Client::OpenAi | Client::Native => drop(body.remove("response_format")),
+        Client::Anthropic => {
+            if let Some(config) = body.get_mut("output_config").and_then(Value::as_object_mut) {
+                config.remove("format");
+            }
+        }
+    }
+    body
 }
 
 /// The answer format that the client itself asks for.

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use backstay_core::failure::Failure;
+use backstay_core::failure::{Failure, FailureClass};
 use backstay_providers::{
     sse::write_event,
     wire::{Choice, Delta, Finish, Frame, Protocol, Reply, StreamOpening, StreamWriter},
@@ -17,6 +17,7 @@ use tokio::{
 };
 
 use crate::{
+    answer::Piece,
     attempt::{Live, cut, deadline_passed, stood_still},
     frames::is_terminal,
 };
@@ -137,8 +138,8 @@ fn choice_deltas(choice: usize, answer: &Choice) -> Vec<Delta> {
 pub(crate) enum Broken {
     /// It failed; the client has to be told.
     Failed(Failure),
-    /// The client went away.
-    Gone,
+    /// The client went away, or reads so slowly that the deadline passed: no fault of the target.
+    Gone(Failure),
 }
 
 /// Passes a live stream through until its end. Returns the bytes of the terminal event, unsent, so
@@ -150,7 +151,7 @@ pub(crate) enum Broken {
 pub(crate) async fn pump(
     live: &mut Live,
     out: &mut StreamOut,
-    to: &mpsc::Sender<Bytes>,
+    to: &mpsc::Sender<Piece>,
     (deadline, idle): (Instant, Duration),
 ) -> Result<Vec<u8>, Broken> {
     let mut bytes = Vec::new();
@@ -164,7 +165,7 @@ pub(crate) async fn pump(
         let limit = deadline.min(Instant::now() + idle);
         let more = tokio::select! {
             more = timeout_at(limit, live.frames.fill()) => more,
-            () = to.closed() => return Err(Broken::Gone),
+            () = to.closed() => return Err(Broken::Gone(client_gone())),
         };
         match more {
             Ok(Ok(true)) => {}
@@ -197,17 +198,21 @@ fn arrived(
 
 /// Sends `bytes` if there are any. A client that does not read holds its own stream up, but not
 /// beyond the deadline.
-pub(crate) async fn send(
-    to: &mpsc::Sender<Bytes>,
-    bytes: Vec<u8>,
-    deadline: Instant,
-) -> Result<(), Broken> {
+async fn send(to: &mpsc::Sender<Piece>, bytes: Vec<u8>, deadline: Instant) -> Result<(), Broken> {
     if bytes.is_empty() {
         return Ok(());
     }
-    match timeout_at(deadline, to.send(bytes.into())).await {
+    match timeout_at(deadline, to.send(Piece::More(bytes.into()))).await {
         Ok(Ok(())) => Ok(()),
-        Ok(Err(_)) => Err(Broken::Gone),
-        Err(_) => Err(Broken::Failed(deadline_passed())),
+        Ok(Err(_)) => Err(Broken::Gone(client_gone())),
+        Err(_) => Err(Broken::Gone(Failure::new(
+            FailureClass::Cancelled,
+            "the client read too slowly: the deadline passed with pieces still unread",
+        ))),
     }
+}
+
+/// The failure of a call whose client is no longer there.
+pub(crate) fn client_gone() -> Failure {
+    Failure::new(FailureClass::Cancelled, "the client went away before the answer was complete")
 }

@@ -29,7 +29,8 @@ use tokio::{
 const UNUSABLE_FOR: Duration = Duration::from_secs(60);
 /// No hold is longer, whatever the provider asks for.
 const LONGEST_HOLD: Duration = Duration::from_secs(600);
-/// Names come from requests when plain targets are called, so their number is bounded.
+/// Names come from requests when plain targets are called, so their number is bounded; those that no
+/// plan uses any more make room first.
 const MOST_STATES: usize = 4096;
 
 /// Locks a mutex whose data stays whole even if a holder panicked: all updates are single stores.
@@ -73,11 +74,16 @@ impl TargetState {
     ///
     /// # Errors
     /// `overloaded` at once when the queue is full, `timeout_deadline` when no place came free.
-    pub(crate) async fn place(&self, deadline: Instant) -> Result<OwnedSemaphorePermit, Failure> {
+    pub(crate) async fn place(
+        &self,
+        deadline: Instant,
+        may_queue: bool,
+    ) -> Result<OwnedSemaphorePermit, Failure> {
         if let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() {
             return Ok(permit);
         }
-        let _place = QueuePlace::take(&self.waiting, self.most_waiting)?;
+        let most = if may_queue { self.most_waiting } else { 0 };
+        let _place = QueuePlace::take(&self.waiting, most)?;
         match timeout_at(deadline, Arc::clone(&self.permits).acquire_owned()).await {
             Ok(Ok(permit)) => Ok(permit),
             Ok(Err(_)) | Err(_) => Err(Failure::new(
@@ -146,6 +152,9 @@ impl Targets {
             Some((known, state)) if *known == limit => Arc::clone(state),
             Some(_) | None => {
                 let state = Arc::new(TargetState::new(limit));
+                if states.len() >= MOST_STATES {
+                    states.retain(|_, (_, state)| Arc::strong_count(state) > 1);
+                }
                 if states.len() < MOST_STATES {
                     states.insert(name.clone(), (limit, Arc::clone(&state)));
                 }
@@ -161,6 +170,9 @@ impl Targets {
             return Arc::clone(breaker);
         }
         let breaker = Arc::new(Mutex::new(Breaker::new(Instant::now().into_std())));
+        if breakers.len() >= MOST_STATES {
+            breakers.retain(|_, breaker| Arc::strong_count(breaker) > 1);
+        }
         if breakers.len() < MOST_STATES {
             breakers.insert(key, Arc::clone(&breaker));
         }
@@ -198,6 +210,11 @@ impl Gate {
         TargetView { admits, retry_tokens, window }
     }
 
+    /// Whether an attempt could be sent at once.
+    pub(crate) fn has_room(&self, now: Instant) -> bool {
+        self.state.permits.available_permits() > 0 && self.view(None, now).admits
+    }
+
     /// Why it does not admit an attempt at `now`.
     pub(crate) fn refusal(&self, now: Instant) -> Failure {
         let hold = lock(&self.state.standing).hold.filter(|hold| now < hold.until);
@@ -233,8 +250,8 @@ impl Gate {
     }
 }
 
-/// Leave to send one attempt. It ends with [`Self::observe`]; dropped without one (the call was
-/// cancelled), it gives a half-open breaker's lease back.
+/// Leave to send one attempt. It ends with [`Self::observe`]; given back without a verdict (the call
+/// was cancelled), it gives a half-open breaker's lease back.
 #[derive(Debug)]
 pub(crate) struct Admission {
     gate: Gate,
@@ -242,6 +259,11 @@ pub(crate) struct Admission {
 }
 
 impl Admission {
+    /// Ends without a verdict on the target.
+    pub(crate) fn give_back(self) {
+        drop(self);
+    }
+
     /// Counts how the attempt ended.
     pub(crate) fn observe(mut self, failure: Option<&Failure>) {
         self.told = true;
@@ -261,10 +283,14 @@ impl Admission {
                 standing.tokens.observe(true);
                 let asked = failure.and_then(|failure| failure.retry_after);
                 let pause = if health == Health::Unusable { Some(UNUSABLE_FOR) } else { asked };
-                standing.hold = failure.zip(pause).map(|(failure, pause)| Hold {
+                let asked = failure.zip(pause).map(|(failure, pause)| Hold {
                     until: now + pause.min(LONGEST_HOLD),
                     class: failure.class,
                 });
+                // An attempt that was under way may bring an older or shorter hint.
+                if asked.map(|hold| hold.until) > standing.hold.map(|hold| hold.until) {
+                    standing.hold = asked;
+                }
             }
         }
     }

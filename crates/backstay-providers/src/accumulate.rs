@@ -24,8 +24,6 @@ pub struct Accumulator {
     /// By number; a provider may leave numbers out.
     choices: BTreeMap<usize, Partial>,
     usage: Option<Usage>,
-    ended: bool,
-    has_content: bool,
 }
 
 #[derive(Debug, Default)]
@@ -46,8 +44,6 @@ impl Accumulator {
             model: None,
             choices: BTreeMap::new(),
             usage: None,
-            ended: false,
-            has_content: false,
         }
     }
 
@@ -56,7 +52,6 @@ impl Accumulator {
     /// # Errors
     /// `upstream_error` if the texts together exceed the bound.
     pub fn push(&mut self, delta: &Delta) -> Result<(), Failure> {
-        self.has_content |= delta.is_content();
         match delta {
             Delta::Start { id, model } => {
                 // Said again with every event by most; only the last one is kept.
@@ -92,15 +87,9 @@ impl Accumulator {
                 self.choice(*choice, 0)?.finish = Some(finish.clone());
             }
             Delta::Usage(usage) => absorb(self.usage.get_or_insert_default(), usage),
-            Delta::End => self.ended = true,
+            Delta::End => {}
         }
         Ok(())
-    }
-
-    /// Whether the terminal event came.
-    #[must_use]
-    pub const fn ended(&self) -> bool {
-        self.ended
     }
 
     /// Whether each answer that was begun has said why it stopped.
@@ -108,12 +97,6 @@ impl Accumulator {
     pub fn finished(&self) -> bool {
         let mut choices = self.choices.values().peekable();
         choices.peek().is_some() && choices.all(|partial| partial.choice.finish.is_some())
-    }
-
-    /// Whether anything came that a client would see.
-    #[must_use]
-    pub const fn has_content(&self) -> bool {
-        self.has_content
     }
 
     /// The reply as far as it came; `raw` is empty.

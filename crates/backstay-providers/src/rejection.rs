@@ -10,10 +10,11 @@ use crate::retry_after::retry_after;
 ///
 /// 408 is the provider's own limit on how long it waits, as seen from here a timeout; 504 comes from
 /// a proxy of the provider whose backend failed, which may be asked again. 413 is a prompt that is
-/// too large for the provider, so that a larger window may help.
+/// too large for the provider, so that a larger window may help. 404 and 410 are a model that does not
+/// exist or was retired: like a bad key, a matter of the target and not of the request.
 pub(crate) const fn class_of_status(status: u16) -> FailureClass {
     match status {
-        401..=403 => FailureClass::UpstreamAuth,
+        401..=404 | 410 => FailureClass::UpstreamAuth,
         408 => FailureClass::Timeout(Phase::Headers),
         413 => FailureClass::ContextLength,
         429 => FailureClass::RateLimited,

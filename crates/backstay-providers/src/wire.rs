@@ -11,7 +11,7 @@
 use std::fmt;
 
 use backstay_core::{
-    failure::{Failure, FailureClass},
+    failure::{Failure, FailureClass, Refusal},
     record::Usage,
 };
 use bytes::Bytes;
@@ -404,6 +404,8 @@ pub trait StreamWriter: fmt::Debug + Send {
 pub struct ErrorView {
     /// The class of the failure.
     pub class: FailureClass,
+    /// Why the request was turned away, for `bad_request`.
+    pub refusal: Refusal,
     /// Backstay's sentence.
     pub message: String,
     /// The field of the request that is wrong.

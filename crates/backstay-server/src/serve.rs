@@ -3,6 +3,7 @@
 use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
+    pin::pin,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -45,6 +46,8 @@ use crate::{
 /// A client has this long to send the head of a request, and may leave its connection unused as long:
 /// longer than the pools of the usual SDKs keep one, so that it is they who close it.
 const HEAD_PATIENCE: Duration = Duration::from_secs(75);
+/// Past the drain limit, what is cut off has this long to tell its client and to be recorded.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 /// Connections at once; the next ones wait in the system's own queue.
 const MOST_CONNECTIONS: usize = 10_000;
 /// The head of a request is at most this large, in bytes.
@@ -100,6 +103,7 @@ pub struct Started {
     server: Arc<Server>,
     listener: TcpListener,
     control: Arc<Mutex<Control>>,
+    watch: Watch,
     dir: PathBuf,
     drain: Duration,
     warnings: Vec<String>,
@@ -128,6 +132,8 @@ impl Control {
 /// # Errors
 /// See [`ServeError`]; nothing is left running.
 pub async fn start(options: &Options) -> Result<Started, ServeError> {
+    // Watched before it is loaded, so that no edit falls between the two.
+    let watch = Watch::start(&options.dir);
     let project = load(&options.dir).map_err(ServeError::Project)?;
     let store = options.dir.join(&project.store.path);
     let mut registry = SqliteRegistry::open(&store)?;
@@ -153,6 +159,7 @@ pub async fn start(options: &Options) -> Result<Started, ServeError> {
             registry,
             retention: retention(&project),
         })),
+        watch,
         dir: options.dir.clone(),
         drain: project.server.drain,
         warnings,
@@ -211,7 +218,7 @@ impl Started {
         tasks.spawn(ending.clone().run_until_cancelled_owned(reload(
             Arc::clone(&self.server),
             Arc::clone(&self.control),
-            self.dir.clone(),
+            (self.dir, self.watch),
         )));
         tasks.spawn(ending.clone().run_until_cancelled_owned(housekeeping(
             Arc::clone(&self.server),
@@ -227,30 +234,40 @@ impl Started {
         drop(self.listener);
         ending.cancel();
         tasks.close();
-        let engine = self.server.engine();
-        let drained = timeout(self.drain, async {
-            connections.shutdown().await;
-            engine.drain().await;
-        });
-        if drained.await.is_err() {
+        drain(self.server.engine(), connections, self.drain).await;
+        close_log(self.server.engine()).await;
+    }
+}
+
+/// Lets calls and connections end by themselves; past `limit`, ends them by name.
+async fn drain(engine: &Engine, connections: GracefulShutdown, limit: Duration) {
+    let mut drained = pin!(async {
+        connections.shutdown().await;
+        engine.drain().await;
+    });
+    if timeout(limit, &mut drained).await.is_ok() {
+        return;
+    }
+    tracing::warn!(calls = engine.under_way(), "the drain limit passed; calls are ended by name");
+    engine.cut_off_calls();
+    if timeout(LAST_WORDS, drained).await.is_err() {
+        tracing::warn!("clients that do not read their answers are cut off");
+    }
+}
+
+/// Stores every record that is still queued.
+async fn close_log(engine: &Engine) {
+    let Sink::Log(recorder) = engine.sink() else { return };
+    let recorder = recorder.clone();
+    match tokio::task::spawn_blocking(move || recorder.close(Duration::from_secs(10))).await {
+        Ok(accounting) if accounting.pending == 0 => {}
+        Ok(accounting) => {
             tracing::warn!(
-                calls = engine.under_way(),
-                "the drain limit passed; calls that are still under way are cut off"
+                records = accounting.pending,
+                "not stored yet; the next start stores them"
             );
         }
-        if let Sink::Log(recorder) = engine.sink() {
-            let recorder = recorder.clone();
-            let closing =
-                tokio::task::spawn_blocking(move || recorder.close(Duration::from_secs(10)));
-            match closing.await {
-                Ok(accounting) if accounting.pending == 0 => {}
-                Ok(accounting) => tracing::warn!(
-                    records = accounting.pending,
-                    "not stored yet; the next start stores them"
-                ),
-                Err(error) => tracing::error!(%error, "closing the call log ended in a panic"),
-            }
-        }
+        Err(error) => tracing::error!(%error, "closing the call log ended in a panic"),
     }
 }
 
@@ -265,8 +282,7 @@ async fn accept(
     http.http1()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_PATIENCE)
-        .max_buf_size(LARGEST_HEAD)
-        .pipeline_flush(true);
+        .max_buf_size(LARGEST_HEAD);
     http.http2().timer(TokioTimer::new()).max_header_list_size(64 << 10);
     let places = Arc::new(Semaphore::new(MOST_CONNECTIONS));
     while let Ok(place) = Arc::clone(&places).acquire_owned().await {
@@ -295,8 +311,11 @@ async fn accept(
 }
 
 /// Puts a changed project in force; a broken edit keeps the last good plans and says so.
-async fn reload(server: Arc<Server>, control: Arc<Mutex<Control>>, dir: PathBuf) {
-    let mut watch = Watch::start(&dir);
+async fn reload(
+    server: Arc<Server>,
+    control: Arc<Mutex<Control>>,
+    (dir, mut watch): (PathBuf, Watch),
+) {
     loop {
         watch.changed().await;
         let (server, control, dir) = (Arc::clone(&server), Arc::clone(&control), dir.clone());

@@ -2,7 +2,7 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicBool, Ordering},
+    atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 
 use arc_swap::ArcSwap;
@@ -30,6 +30,18 @@ pub(crate) struct Server {
     /// Why the project on disk is not the one in force, if it is not.
     broken: ArcSwap<Option<String>>,
     draining: AtomicBool,
+    /// Requests whose bodies are being read; the engine does not know of them yet.
+    arriving: AtomicUsize,
+}
+
+/// A request that is being read; counts until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Arriving<'a>(&'a AtomicUsize);
+
+impl Drop for Arriving<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Server {
@@ -40,6 +52,7 @@ impl Server {
             limits: ArcSwap::from_pointee(limits),
             broken: ArcSwap::from_pointee(None),
             draining: AtomicBool::new(false),
+            arriving: AtomicUsize::new(0),
         }
     }
 
@@ -76,9 +89,14 @@ impl Server {
     }
 
     /// Lets a request in: by its key, and while there is room.
-    pub(crate) fn admit(&self, headers: &HeaderMap) -> Result<(), Failure> {
+    pub(crate) fn admit(&self, headers: &HeaderMap) -> Result<Arriving<'_>, Failure> {
         self.keys.load().admit(headers)?;
         let limit = self.limits().calls;
-        if self.engine.under_way() >= limit { Err(too_many_calls(limit)) } else { Ok(()) }
+        let arriving = Arriving(&self.arriving);
+        let before = self.arriving.fetch_add(1, Ordering::Relaxed);
+        if before + self.engine.under_way() >= limit {
+            return Err(too_many_calls(limit));
+        }
+        Ok(arriving)
     }
 }

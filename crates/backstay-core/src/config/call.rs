@@ -102,6 +102,20 @@ pub(super) fn check(sources: &CallSources, around: &Around<'_>) -> Result<CallSp
     rules.done(spec(sources, typed, content))
 }
 
+/// What plain targets are run as: every default of the project, and their errors as they are unless the
+/// defaults say otherwise. `None` if the defaults have mistakes, which are reported where they stand.
+pub(super) fn direct(around: &Around<'_>) -> Option<CallSpec> {
+    let provider = around.providers.as_ref()?.first()?;
+    let call_toml = format!("route = [\"{provider}/model\"]\n");
+    let files = [("call.toml".to_owned(), call_toml)].into();
+    let sources = CallSources { name: "default".to_owned(), files, others: Vec::new() };
+    let mut spec = check(&sources, around).ok()?;
+    if around.defaults.pointer("/degrade/order").is_none() {
+        spec.degrade.order = vec![DegradeStep::Error];
+    }
+    Some(spec)
+}
+
 fn missing_remedy(sources: &CallSources) -> String {
     match nearest("call.toml", sources.others.iter().map(String::as_str)) {
         Some(near) => format!("rename `{near}` to call.toml"),

@@ -104,6 +104,9 @@ pub fn check(sources: &Sources) -> Result<Project, Vec<Mistake>> {
             Err(found) => mistakes.extend(found),
         }
     }
+    if let (Some(project), Some(direct)) = (&mut project, call::direct(&around)) {
+        project.direct = direct;
+    }
     mistakes.sort();
     mistakes.dedup();
     match project {

@@ -27,6 +27,8 @@ pub struct Project {
     pub providers: BTreeMap<String, ProviderConfig>,
     /// The calls by name.
     pub calls: BTreeMap<String, CallSpec>,
+    /// What a plain target is run as, whatever its call and route: the defaults of the project.
+    pub direct: CallSpec,
 }
 
 /// The HTTP server.
@@ -252,7 +254,8 @@ pub(super) fn check(
         }
     }
     let store = StoreConfig { path: file.store.path.into() };
-    rules.done(Project { server, store, log, providers, calls: BTreeMap::new() })
+    let direct = CallSpec::direct();
+    rules.done(Project { server, store, log, providers, calls: BTreeMap::new(), direct })
 }
 
 fn check_notify(notify: &NotifyFile, index: &str, rules: &mut Rules<'_>) {

@@ -315,7 +315,7 @@ fn defaults_of_the_files_are_those_of_the_code() {
     let files = [("call.toml", "route = [\"sim/ok\"]")];
     let project = check(&sources("[providers.sim]", vec![call("a", &files)])).unwrap();
     let spec = project.calls.get("a").unwrap();
-    let mut plain = CallSpec::direct("a", "sim/ok".parse().unwrap());
+    let mut plain = CallSpec::direct().towards("a", "sim/ok".parse().unwrap());
     plain.degrade = DegradePlan::default();
     assert_eq!(spec, &plain);
     // What the schema shows as default is what the files mean.

@@ -1,7 +1,7 @@
 //! What an application that speaks this format gets: complete replies and errors.
 
 use backstay_core::{
-    failure::{Failure, FailureClass},
+    failure::{Failure, FailureClass, Refusal},
     record::Usage,
 };
 use bytes::Bytes;
@@ -125,7 +125,7 @@ pub fn error_body(view: &ErrorView) -> Value {
     json!({
         "type": "error",
         "error": {
-            "type": error_type(view.class),
+            "type": error_type(view),
             "message": view.message,
             "failure": view.class.code(),
             "param": view.param,
@@ -138,17 +138,23 @@ pub fn error_body(view: &ErrorView) -> Value {
 }
 
 /// A provider's refusal of Backstay's own credentials is not the client's `authentication_error`.
-const fn error_type(class: FailureClass) -> &'static str {
-    match class {
+const fn error_type(view: &ErrorView) -> &'static str {
+    match view.class {
         FailureClass::RateLimited => "rate_limit_error",
         FailureClass::Overloaded | FailureClass::CircuitOpen | FailureClass::Budget => {
             "overloaded_error"
         }
         FailureClass::Timeout(_) => "timeout_error",
-        FailureClass::BadRequest
-        | FailureClass::ContextLength
-        | FailureClass::ContentFilter
-        | FailureClass::Refused => "invalid_request_error",
+        FailureClass::BadRequest => match view.refusal {
+            Refusal::Invalid | Refusal::Method => "invalid_request_error",
+            Refusal::Unauthenticated => "authentication_error",
+            Refusal::Forbidden => "permission_error",
+            Refusal::NotFound => "not_found_error",
+            Refusal::TooLarge => "request_too_large",
+        },
+        FailureClass::ContextLength | FailureClass::ContentFilter | FailureClass::Refused => {
+            "invalid_request_error"
+        }
         FailureClass::Connection
         | FailureClass::UpstreamError
         | FailureClass::UpstreamAuth

@@ -24,7 +24,8 @@ fn class_of_type(kind: &str, status: u16, message: &str) -> Option<FailureClass>
         "authentication_error" | "permission_error" | "billing_error" => FailureClass::UpstreamAuth,
         "request_too_large" => FailureClass::ContextLength,
         "timeout_error" => FailureClass::Timeout(Phase::Headers),
-        "not_found_error" => FailureClass::BadRequest,
+        // The model does not exist, or was retired: see `class_of_status`.
+        "not_found_error" => FailureClass::UpstreamAuth,
         "invalid_request_error" => class_of_invalid(message),
         // An internal error; proxies before the service use it with a status that says more.
         "api_error" if matches!(status, 429 | 503 | 529) => class_of_status(status),

@@ -189,6 +189,7 @@ pub(crate) fn opening() -> StreamOpening {
 fn view(failure: &Failure) -> ErrorView {
     ErrorView {
         class: failure.class,
+        refusal: failure.refusal,
         message: failure.message.clone(),
         param: failure.param.clone(),
         call_id: "call-1".to_owned(),

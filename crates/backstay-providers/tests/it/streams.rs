@@ -84,13 +84,12 @@ fn it_knows_content_from_the_end_and_adds_usage_up_field_by_field() {
     let usage = |input, output| Delta::Usage(Usage { input, output, ..Usage::default() });
     accumulator.push(&usage(10, 1)).unwrap();
     accumulator.push(&Delta::Text { choice: 0, text: String::new() }).unwrap();
-    assert!(!accumulator.has_content());
+    assert!(!accumulator.finished());
     accumulator.push(&Delta::Text { choice: 0, text: "a".to_owned() }).unwrap();
     accumulator.push(&Delta::Finish { choice: 0, finish: Finish::Stop }).unwrap();
     accumulator.push(&usage(0, 7)).unwrap();
-    assert!(accumulator.has_content() && !accumulator.ended());
     accumulator.push(&Delta::End).unwrap();
-    assert!(accumulator.ended());
+    assert!(accumulator.finished());
     let reply = accumulator.finish();
     assert_eq!(reply.usage, Some(Usage { input: 10, output: 7, ..Usage::default() }));
     assert_eq!(reply.choices[0].text, "a");

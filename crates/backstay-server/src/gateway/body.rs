@@ -10,10 +10,12 @@ use http::{
     header::{CONTENT_ENCODING, CONTENT_LENGTH},
 };
 use http_body_util::BodyExt;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 
-/// A client that sends slower than this per piece is let go.
+/// A client that is silent for this long is let go,
 const PATIENCE: Duration = Duration::from_secs(30);
+/// and so is one that takes longer than this over the whole body.
+const WHOLE_PATIENCE: Duration = Duration::from_secs(120);
 
 /// Reads the whole body, at most `limit` bytes.
 ///
@@ -31,11 +33,13 @@ pub(super) async fn read(body: Body, headers: &HeaderMap, limit: usize) -> Resul
     if announced.is_some_and(|announced: usize| announced > limit) {
         return Err(too_large(limit));
     }
+    let by = Instant::now() + WHOLE_PATIENCE;
     let mut body = body;
     let mut first = None;
     let mut whole = BytesMut::new();
     loop {
-        let frame = match timeout(PATIENCE, body.frame()).await {
+        let piece_by = by.min(Instant::now() + PATIENCE);
+        let frame = match timeout_at(piece_by, body.frame()).await {
             Ok(Some(Ok(frame))) => frame,
             Ok(None) => break,
             Ok(Some(Err(_))) => {

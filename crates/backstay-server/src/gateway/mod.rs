@@ -13,7 +13,7 @@ use std::{sync::Arc, time::Duration};
 
 use axum::{
     Router,
-    extract::{Path, Request as HttpRequest, State},
+    extract::{Path, Request as HttpRequest, State, rejection::PathRejection},
     response::Response,
     routing::{get, post},
 };
@@ -33,6 +33,7 @@ pub(crate) fn routes() -> Router<Arc<Server>> {
         .route("/v1/messages", post(messages))
         .route("/v1/calls/{call}", post(native))
         .route("/v1/models", get(models::list))
+        .route("/v1/models/{*name}", get(models::one))
         .route("/v1/outcomes", post(outcomes::report))
         .fallback(unknown_path)
         .method_not_allowed_fallback(wrong_method)
@@ -48,9 +49,11 @@ async fn messages(State(server): State<Arc<Server>>, request: HttpRequest) -> Re
 
 async fn native(
     State(server): State<Arc<Server>>,
-    Path(call): Path<String>,
+    call: Result<Path<String>, PathRejection>,
     request: HttpRequest,
 ) -> Response {
+    // A name that is not UTF-8 is no call's name, like the empty one.
+    let call = call.map(|Path(call)| call).unwrap_or_default();
     answer(&server, Client::Native, Some(call), request).await
 }
 
@@ -64,13 +67,15 @@ async fn answer(
     let received = Instant::now();
     let (parts, body) = request.into_parts();
     let mut call_request = blank(server, client, received);
-    if let Err(failure) = server.admit(&parts.headers) {
-        return refuse(server, &call_request, &failure);
-    }
+    let arriving = match server.admit(&parts.headers) {
+        Ok(arriving) => arriving,
+        Err(failure) => return refuse(server, &call_request, &failure),
+    };
     let raw = match body::read(body, &parts.headers, server.limits().body).await {
         Ok(raw) => raw,
         Err(failure) => return refuse(server, &call_request, &failure),
     };
+    drop(arriving);
     call_request.raw = raw;
     match parse::fill(&mut call_request, call, &Headers(&parts.headers)) {
         Ok(()) => {

@@ -7,6 +7,8 @@ use backstay_engine::request::{Client, Request};
 use http::HeaderMap;
 use serde_json::{Map, Value};
 
+/// The longest name of a model: names are kept as keys.
+const LONGEST_MODEL: usize = 256;
 /// The longest name of a unit.
 const LONGEST_UNIT: usize = 256;
 
@@ -51,7 +53,7 @@ pub(super) fn fill(
     request.stream = take_stream(&mut body)?;
     let options = match request.client {
         Client::Native => {
-            request.address.model = call.unwrap_or_default();
+            request.address.model = call.filter(|c| c.len() <= LONGEST_MODEL).unwrap_or_default();
             std::mem::take(&mut body)
         }
         Client::OpenAi | Client::Anthropic => {
@@ -90,8 +92,10 @@ fn parse_object(raw: &[u8]) -> Result<Map<String, Value>, Failure> {
 
 fn take_model(body: &mut Map<String, Value>) -> Result<String, Failure> {
     match body.remove("model") {
-        Some(Value::String(model)) if !model.is_empty() => Ok(model),
-        Some(_) => Err(wrong_type("model", "a non-empty string")),
+        Some(Value::String(model)) if !model.is_empty() && model.len() <= LONGEST_MODEL => {
+            Ok(model)
+        }
+        Some(_) => Err(wrong_type("model", "a string of 1 to 256 bytes")),
         None => Err(Failure::bad_request(
             "model",
             "`model` is missing: name a call, call@release, or provider/model",

@@ -1,11 +1,15 @@
 //! From an answer to an HTTP response: status, headers, and a body in the client's protocol.
 
-use std::convert::Infallible;
+use std::{
+    io,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
 
 use axum::{body::Body, response::Response};
 use backstay_core::{failure::Failure, record::Degraded};
 use backstay_engine::{
-    answer::{Answer, AnswerBody, Head},
+    answer::{Answer, AnswerBody, Head, Piece},
     request::{Client, Request},
 };
 use backstay_providers::wire::Reply;
@@ -68,21 +72,30 @@ fn failed(head: &Head, failure: &Failure, client: Client) -> (StatusCode, Header
     (status_of(failure), JSON, Body::from(body.to_string()))
 }
 
-fn live_body(pieces: mpsc::Receiver<Bytes>) -> Body {
-    Body::new(StreamBody::new(Pieces(pieces)))
+fn live_body(pieces: mpsc::Receiver<Piece>) -> Body {
+    Body::new(StreamBody::new(Pieces { pieces, ended: false }))
 }
 
-/// The pieces of a live stream as body frames.
-struct Pieces(mpsc::Receiver<Bytes>);
+/// The pieces of a live stream as body frames. A stream whose call went without its last piece (a
+/// defect of Backstay) breaks the connection: to its client it must not look complete.
+struct Pieces {
+    pieces: mpsc::Receiver<Piece>,
+    ended: bool,
+}
 
 impl futures_core::Stream for Pieces {
-    type Item = Result<Frame<Bytes>, Infallible>;
+    type Item = Result<Frame<Bytes>, io::Error>;
 
-    fn poll_next(
-        mut self: std::pin::Pin<&mut Self>,
-        context: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<Option<Self::Item>> {
-        self.0.poll_recv(context).map(|piece| piece.map(|bytes| Ok(Frame::data(bytes))))
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if self.ended {
+            return Poll::Ready(None);
+        }
+        let piece = ready!(self.pieces.poll_recv(context));
+        self.ended = !matches!(piece, Some(Piece::More(_)));
+        Poll::Ready(Some(match piece {
+            Some(Piece::More(bytes) | Piece::Last(bytes)) => Ok(Frame::data(bytes)),
+            None => Err(io::Error::other("the call ended without the end of its stream")),
+        }))
     }
 }
 
@@ -163,10 +176,15 @@ fn write_headers(head: &Head, headers: &mut http::HeaderMap) {
     let attempts = head.attempts.len() + usize::from(head.outcome.is_none());
     put("x-backstay-attempts", &attempts.to_string());
     put("x-backstay-overhead-us", &head.overhead.as_micros().to_string());
+    // The vendors' SDKs retry every 5xx by themselves; where that is of no use, they are told.
+    if head.failure.as_ref().is_some_and(|failure| !failure.class.row().retryable) {
+        put("x-should-retry", "false");
+    }
     let answered = head.degraded != Degraded::None;
     let hint = head.failure.as_ref().filter(|_| !answered).and_then(|failure| failure.retry_after);
     if let Some(pause) = hint {
         let seconds = pause.as_millis().div_ceil(1000).max(1);
+        // `div_ceil`: a client that comes back too early is refused again.
         headers.insert(RETRY_AFTER, HeaderValue::from(u64::try_from(seconds).unwrap_or(1)));
     }
 }
