@@ -2,7 +2,8 @@
 //! probe. A plain value: the engine keeps it behind a lock and hands in the time.
 //!
 //! A probe holds a lease and not a flag, because its call may be dropped: a lease runs out, a flag
-//! would keep the breaker shut for ever.
+//! would keep the breaker shut for ever. An attempt holds a ticket: what was let through before the
+//! breaker last changed its state tells nothing about the target's health since.
 
 use std::time::{Duration, Instant};
 
@@ -22,6 +23,10 @@ pub enum BreakerState {
     Open,
 }
 
+/// Leave for one attempt, from [`Breaker::admit`]; worth nothing once the breaker has changed its state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ticket(u64);
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Closed,
@@ -40,6 +45,8 @@ struct Slot {
 #[derive(Clone, Debug)]
 pub struct Breaker {
     state: State,
+    /// How many times it has changed its state; each probe is a change.
+    changes: u64,
     start: Instant,
     slots: [Slot; SLOTS],
     consecutive: u32,
@@ -53,6 +60,7 @@ impl Breaker {
     pub fn new(now: Instant) -> Self {
         Self {
             state: State::Closed,
+            changes: 0,
             start: now,
             slots: [Slot::default(); SLOTS],
             consecutive: 0,
@@ -83,31 +91,42 @@ impl Breaker {
     /// Asks to send an attempt at `now`. In the half-open state the attempt becomes the probe and
     /// holds a lease of `lease`: if nothing is heard of it until then, another one may probe.
     #[must_use]
-    pub fn admit(&mut self, now: Instant, lease: Duration) -> bool {
+    pub fn admit(&mut self, now: Instant, lease: Duration) -> Option<Ticket> {
         if !self.would_admit(now) {
-            return false;
+            return None;
         }
         if self.state != State::Closed {
-            self.state = State::Probing { lease: now + lease };
+            self.change(State::Probing { lease: now + lease });
         }
-        true
+        Some(Ticket(self.changes))
     }
 
-    /// Counts an attempt that reached its terminal event (`failed = false`) or failed.
-    pub fn observe(&mut self, policy: &BreakerPolicy, failed: bool, now: Instant) {
+    /// Counts an attempt that reached its terminal event (`failed = false`) or failed. One that was
+    /// let through before the last change of state is not counted: it is no verdict on a probe.
+    pub fn observe(&mut self, policy: &BreakerPolicy, ticket: Ticket, failed: bool, now: Instant) {
+        if ticket.0 != self.changes {
+            return;
+        }
         match self.state {
             State::Closed => self.observe_closed(policy, failed, now),
             State::Open { .. } => {}
             State::Probing { .. } if failed => self.open(policy, now),
-            State::Probing { .. } => *self = Self::new(now),
+            State::Probing { .. } => *self = Self { changes: self.changes + 1, ..Self::new(now) },
         }
     }
 
     /// Gives a probe's lease back without a verdict: its attempt told nothing about the target.
-    pub fn release(&mut self, now: Instant) {
-        if let State::Probing { .. } = self.state {
-            self.state = State::Open { until: now };
+    pub fn release(&mut self, ticket: Ticket, now: Instant) {
+        if ticket.0 == self.changes
+            && let State::Probing { .. } = self.state
+        {
+            self.change(State::Open { until: now });
         }
+    }
+
+    fn change(&mut self, state: State) {
+        self.state = state;
+        self.changes += 1;
     }
 
     fn observe_closed(&mut self, policy: &BreakerPolicy, failed: bool, now: Instant) {
@@ -151,6 +170,7 @@ impl Breaker {
         let wait = policy.open_for.saturating_mul(1 << self.reopened.min(16)).min(LONGEST_OPEN);
         *self = Self {
             state: State::Open { until: now + wait },
+            changes: self.changes + 1,
             reopened: self.reopened.saturating_add(1),
             ..Self::new(now)
         };
@@ -160,6 +180,8 @@ impl Breaker {
 #[cfg(test)]
 #[expect(clippy::disallowed_methods, reason = "any instant will do as the start of a test")]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     const LEASE: Duration = Duration::from_secs(10);
@@ -167,8 +189,8 @@ mod tests {
     fn opened(start: Instant, policy: &BreakerPolicy) -> Breaker {
         let mut breaker = Breaker::new(start);
         for _ in 0..policy.consecutive {
-            assert!(breaker.admit(start, LEASE));
-            breaker.observe(policy, true, start);
+            let ticket = breaker.admit(start, LEASE).unwrap();
+            breaker.observe(policy, ticket, true, start);
         }
         breaker
     }
@@ -180,9 +202,9 @@ mod tests {
         assert_eq!(breaker.state(start), BreakerState::Open);
         let later = start + policy.open_for;
         assert!(!breaker.would_admit(later - Duration::from_millis(1)));
-        assert!(breaker.admit(later, LEASE));
-        assert!(!breaker.admit(later, LEASE), "one probe at a time");
-        breaker.observe(&policy, false, later);
+        let probe = breaker.admit(later, LEASE).unwrap();
+        assert_eq!(breaker.admit(later, LEASE), None, "one probe at a time");
+        breaker.observe(&policy, probe, false, later);
         assert_eq!(breaker.state(later), BreakerState::Closed);
     }
 
@@ -191,10 +213,12 @@ mod tests {
         let (start, policy) = (Instant::now(), BreakerPolicy::default());
         let mut breaker = opened(start, &policy);
         let later = start + policy.open_for;
-        assert!(breaker.admit(later, LEASE));
-        assert!(breaker.admit(later + LEASE, LEASE), "the lease ran out");
-        breaker.release(later + LEASE);
-        assert!(breaker.admit(later + LEASE, LEASE), "the lease was given back");
+        let dropped = breaker.admit(later, LEASE).unwrap();
+        let probe = breaker.admit(later + LEASE, LEASE).expect("the lease ran out");
+        breaker.release(dropped, later + LEASE);
+        assert!(!breaker.would_admit(later + LEASE), "its lease was not the first one's to give");
+        breaker.release(probe, later + LEASE);
+        assert!(breaker.would_admit(later + LEASE), "the lease was given back");
     }
 
     #[test]
@@ -205,8 +229,8 @@ mod tests {
             let wait = Duration::from_secs(expected);
             assert!(!breaker.would_admit(now + wait - Duration::from_millis(1)), "{expected}");
             now += wait;
-            assert!(breaker.admit(now, LEASE), "{expected}");
-            breaker.observe(&policy, true, now);
+            let probe = breaker.admit(now, LEASE).unwrap();
+            breaker.observe(&policy, probe, true, now);
         }
     }
 
@@ -214,14 +238,97 @@ mod tests {
     fn the_rate_counts_from_min_calls_on_and_the_window_forgets() {
         let (start, policy) = (Instant::now(), BreakerPolicy::default());
         let mut breaker = Breaker::new(start);
+        let ticket = breaker.admit(start, LEASE).unwrap();
         for call in 0..9 {
-            breaker.observe(&policy, call % 2 == 0, start);
+            breaker.observe(&policy, ticket, call % 2 == 0, start);
             assert_eq!(breaker.state(start), BreakerState::Closed);
         }
         let mut forgetful = breaker.clone();
-        breaker.observe(&policy, true, start);
+        breaker.observe(&policy, ticket, true, start);
         assert_eq!(breaker.state(start), BreakerState::Open);
-        forgetful.observe(&policy, true, start + policy.window);
+        forgetful.observe(&policy, ticket, true, start + policy.window);
         assert_eq!(forgetful.state(start + policy.window), BreakerState::Closed);
+    }
+
+    #[test]
+    fn an_attempt_from_before_is_no_verdict_on_the_probe() {
+        let (start, policy) = (Instant::now(), BreakerPolicy::default());
+        for failed in [true, false] {
+            let mut breaker = Breaker::new(start);
+            let slow = breaker.admit(start, LEASE).unwrap();
+            for _ in 0..policy.consecutive {
+                breaker.observe(&policy, slow, true, start);
+            }
+            let later = start + policy.open_for;
+            let probe = breaker.admit(later, LEASE).unwrap();
+            breaker.observe(&policy, slow, failed, later);
+            breaker.release(slow, later);
+            assert_eq!(breaker.state(later), BreakerState::HalfOpen);
+            assert!(!breaker.would_admit(later), "the probe is still out");
+            breaker.observe(&policy, probe, false, later);
+            assert_eq!(breaker.state(later), BreakerState::Closed);
+            for _ in 0..policy.consecutive {
+                breaker.observe(&policy, slow, true, later);
+            }
+            assert_eq!(breaker.state(later), BreakerState::Closed, "nor on what came after it");
+        }
+    }
+
+    #[derive(Clone, Debug)]
+    enum Event {
+        Wait(u64),
+        Admit(u64),
+        Observe(usize, bool),
+        Release(usize),
+    }
+
+    fn event() -> impl Strategy<Value = Event> {
+        prop_oneof![
+            2 => (0..40_000_u64).prop_map(Event::Wait),
+            3 => (0..30_000_u64).prop_map(Event::Admit),
+            6 => (any::<usize>(), proptest::bool::weighted(0.8))
+                .prop_map(|(which, failed)| Event::Observe(which, failed)),
+            1 => any::<usize>().prop_map(Event::Release),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn one_probe_a_lease_and_never_shut_for_ever(
+            events in proptest::collection::vec(event(), 0..120)
+        ) {
+            let (mut now, policy) = (Instant::now(), BreakerPolicy::default());
+            let mut breaker = Breaker::new(now);
+            let mut tickets = Vec::new();
+            // The probe that is out, and until when nobody else may go.
+            let mut probe: Option<(Ticket, Instant)> = None;
+            for event in events {
+                match event {
+                    Event::Wait(millis) => now += Duration::from_millis(millis),
+                    Event::Admit(millis) => {
+                        let lease = Duration::from_millis(millis);
+                        let (state, expected) = (breaker.state(now), breaker.would_admit(now));
+                        let ticket = breaker.admit(now, lease);
+                        prop_assert_eq!(ticket.is_some(), expected);
+                        let Some(ticket) = ticket else { continue };
+                        prop_assert!(probe.is_none_or(|(_, until)| now >= until), "a second probe");
+                        probe = (state == BreakerState::HalfOpen).then(|| (ticket, now + lease));
+                        tickets.push(ticket);
+                    }
+                    Event::Observe(which, failed) if !tickets.is_empty() => {
+                        let ticket = tickets.swap_remove(which % tickets.len());
+                        breaker.observe(&policy, ticket, failed, now);
+                        probe = probe.filter(|&(out, _)| out != ticket);
+                    }
+                    Event::Release(which) if !tickets.is_empty() => {
+                        let ticket = tickets.swap_remove(which % tickets.len());
+                        breaker.release(ticket, now);
+                        probe = probe.filter(|&(out, _)| out != ticket);
+                    }
+                    Event::Observe(..) | Event::Release(_) => {}
+                }
+                prop_assert!(breaker.would_admit(now + LONGEST_OPEN), "shut for ever");
+            }
+        }
     }
 }

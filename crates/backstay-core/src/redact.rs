@@ -81,7 +81,61 @@ const TRIGGERS: [Trigger; 256] = {
     table
 };
 
-/// The longest run that is looked at for one find: the bound that keeps hostile text linear.
+/// The bytes that may follow a trigger if anything is to be found there: a letter alone is not worth a
+/// call. Each trigger byte has a bit in the first table, and its followers have it in the second.
+const PAIRS: ([u8; 256], [u8; 256]) = {
+    let (mut first, mut second) = ([0; 256], [0; 256]);
+    let mut at = 0;
+    #[expect(clippy::indexing_slicing, reason = "`at` is below the length of the tables")]
+    while at < 256 {
+        #[expect(clippy::cast_possible_truncation, reason = "below 256")]
+        let byte = at as u8;
+        first[at] = match byte {
+            b's' => 1,
+            b'b' => 1 << 1,
+            b'g' => 1 << 2,
+            b'x' => 1 << 3,
+            b'e' => 1 << 4,
+            b'-' => 1 << 5,
+            b'A'..=b'Z' => 1 << 6,
+            // These need no follower.
+            b':' | b'=' | b'@' | b'+' | b'(' | b'0'..=b'9' | b'"' => 1 << 7,
+            _ => 0,
+        };
+        second[at] = 1 << 7
+            | match byte {
+                b'k' => 1,
+                b's' => 1 << 1 | 1 << 2,
+                // `Bearer` is the one that goes on in small letters.
+                b'e' => 1 << 1 | 1 << 6,
+                b'h' | b'i' | b'l' => 1 << 2,
+                b'o' => 1 << 3,
+                b'y' => 1 << 4,
+                b'-' => 1 << 5,
+                b'E' => 1 << 1 | 1 << 6,
+                b'A'..=b'Z' => 1 << 6,
+                _ => 0,
+            };
+        at += 1;
+    }
+    (first, second)
+};
+
+/// The next place at or after `at` where something may be found.
+fn next_trigger(bytes: &[u8], at: usize) -> Option<usize> {
+    let (first, second) = &PAIRS;
+    let bit = |table: &[u8; 256], byte: u8| table.get(usize::from(byte)).copied().unwrap_or(0);
+    let rest = bytes.get(at..)?;
+    let found = rest.windows(2).position(|pair| match pair {
+        &[byte, next] => bit(first, byte) & bit(second, next) != 0,
+        _ => false,
+    });
+    // Of the last byte alone only an `@` means something: what stands before it.
+    found.map(|found| at + found).or_else(|| (rest.last() == Some(&b'@')).then(|| bytes.len() - 1))
+}
+
+/// The longest run that is looked at before something is found: the bound that keeps hostile text
+/// linear. What was found is taken whole, however long it is.
 const LONGEST: usize = 4096;
 
 /// Prefix, the fewest characters that follow it, label.
@@ -106,19 +160,21 @@ const PREFIXES: [(&str, usize, &str); 18] = [
     ("AIza", 30, "api_key"),
 ];
 
-/// Names whose assigned value is a secret; compared without case, `-` and `_`, at the name's end.
-const SECRET_NAMES: [&str; 11] = [
+/// Names whose assigned value is a secret, the longer before their own ends; compared without case, `-` and `_`, at the name's end.
+const SECRET_NAMES: [&str; 13] = [
     "password",
     "passwd",
     "passphrase",
     "apikey",
     "secret",
     "secretkey",
-    "clientsecret",
+    "secretaccesskey",
     "accesstoken",
     "refreshtoken",
     "authtoken",
+    "token",
     "privatekey",
+    "accesskey",
 ];
 
 fn scan(text: &str, personal: bool) -> Cow<'_, str> {
@@ -126,14 +182,12 @@ fn scan(text: &str, personal: bool) -> Cow<'_, str> {
     let mut scanner = Scanner { text, bytes: text.as_bytes(), kept: 0, personal };
     let mut out = String::new();
     let (mut at, mut quoted) = (0, false);
-    while let Some(&byte) = scanner.bytes.get(at) {
+    while let Some(found) = next_trigger(scanner.bytes, at) {
+        at = found;
+        let byte = scanner.get(at).unwrap_or_default();
         let trigger = TRIGGERS.get(usize::from(byte)).copied().unwrap_or(Trigger::None);
-        if trigger == Trigger::None {
-            at += 1;
-            continue;
-        }
         if trigger == Trigger::Quote {
-            quoted ^= !scanner.escaped(at);
+            quoted ^= document && !scanner.escaped(at);
             at += 1;
             continue;
         }
@@ -201,6 +255,11 @@ impl Scanner<'_> {
         self.slice(at, at.saturating_add(LONGEST)).iter().take_while(|&&byte| inside(byte)).count()
     }
 
+    /// A run of any length: only for what is then taken out, or short when it is not.
+    fn whole_run(&self, at: usize, inside: impl Fn(u8) -> bool) -> usize {
+        self.slice(at, usize::MAX).iter().take_while(|&&byte| inside(byte)).count()
+    }
+
     fn digits(&self, at: usize) -> usize {
         self.run(at, |byte| byte.is_ascii_digit())
     }
@@ -208,6 +267,9 @@ impl Scanner<'_> {
     /// Whether the byte at `at` follows an odd run of backslashes. Looks at a bounded stretch.
     fn escaped(&self, at: usize) -> bool {
         let before = self.slice(at.saturating_sub(64), at);
+        if before.last() != Some(&b'\\') {
+            return false;
+        }
         before.iter().rev().take_while(|&&byte| byte == b'\\').count() % 2 == 1
     }
 
@@ -228,7 +290,7 @@ impl Scanner<'_> {
         if !self.begins(at) {
             return None;
         }
-        let body = self.run(at + prefix.len(), is_token);
+        let body = self.whole_run(at + prefix.len(), is_token);
         (body >= least).then_some(Find { start: at, end: at + prefix.len() + body, label })
     }
 
@@ -239,14 +301,15 @@ impl Scanner<'_> {
         let body = at + head.windows(key.len()).position(|part| part == key)? + key.len();
         // `\n` stands for a line break where the key is inside of a JSON string.
         let inside = |b: u8| b.is_ascii_alphanumeric() || b"+/=\\ \r\n-:,".contains(&b);
-        let mut end = body + self.run(body, inside);
-        if self.get(end - 1) == Some(b'\\') && self.escaped(end) {
+        let rest = self.slice(body, usize::MAX);
+        let closes = |from: usize| rest.get(from..).is_some_and(|rest| rest.starts_with(key));
+        let length = rest.iter().enumerate().take_while(|&(i, &b)| inside(b) && !closes(i)).count();
+        let mut end = body + length;
+        if closes(length) {
+            end += key.len();
+        } else if self.get(end - 1) == Some(b'\\') && self.escaped(end) {
             end -= 1;
         }
-        let footer = b"PRIVATE KEY-----";
-        let tail = self.slice(body, end);
-        let close = tail.windows(footer.len()).position(|part| part == footer);
-        let end = close.map_or(end, |close| body + close + footer.len());
         Some(Find { start: at, end, label: "private_key" })
     }
 
@@ -255,31 +318,35 @@ impl Scanner<'_> {
         let rest = self.slice(at, usize::MAX);
         if rest.get(..7).is_some_and(|head| head.eq_ignore_ascii_case(b"bearer ")) {
             let start = at + 7;
-            let body = self.run(start, |b| is_token(b) || b"+/=.~".contains(&b));
+            let body = self.whole_run(start, |b| is_token(b) || b"+/=.~".contains(&b));
             return (body >= 8).then_some(Find { start, end: start + body, label: "bearer" });
         }
         if !rest.starts_with(b"eyJ") || !self.begins(at) {
             return None;
         }
-        let length = self.run(at, |b| is_token(b) || b == b'.');
-        let token = self.slice(at, at + length);
-        let dots = token.iter().filter(|&&b| b == b'.').count();
-        (dots >= 2 && length >= 20).then_some(Find { start: at, end: at + length, label: "jwt" })
+        let part = |b: u8| is_token(b) || b == b'.';
+        let length = self.run(at, part);
+        let dots = self.slice(at, at + length).iter().filter(|&&b| b == b'.').count();
+        // A long one has its second dot further on.
+        let found = dots >= 2 && length >= 20 || length == LONGEST;
+        found.then(|| Find { start: at, end: at + self.whole_run(at, part), label: "jwt" })
     }
 
     /// The value after `password=`, `"api_key": "`, `secret: `.
     fn assigned(&self, at: usize, bare: bool) -> Option<Find> {
         let before = self.slice(at.saturating_sub(40).max(self.kept), at);
-        let key_quoted = before.trim_ascii_end().last() == Some(&b'"');
-        let mut name: Vec<u8> = Vec::with_capacity(24);
-        let unquoted = before.iter().rev().skip_while(|&&b| b" \t\"'\\".contains(&b));
-        for byte in unquoted.take_while(|&&b| is_token(b)).filter(|&&b| b != b'-' && b != b'_') {
-            name.push(byte.to_ascii_lowercase());
-        }
-        name.reverse();
-        if !SECRET_NAMES.iter().any(|secret| name.ends_with(secret.as_bytes())) {
+        let letters = || {
+            let unquoted = before.iter().rev().skip_while(|&&b| b" \t\"'\\".contains(&b));
+            let name = unquoted.take_while(|&&b| is_token(b)).filter(|&&b| b != b'-' && b != b'_');
+            name.map(u8::to_ascii_lowercase)
+        };
+        // The last letters of the names; most colons end here.
+        if !matches!(letters().next()?, b'd' | b'e' | b'n' | b't' | b'y') {
             return None;
         }
+        let is_name = |name: &&&str| name.bytes().rev().eq(letters().take(name.len()));
+        let name = *SECRET_NAMES.iter().find(is_name)?;
+        let key_quoted = before.trim_ascii_end().last() == Some(&b'"');
         let start = at + 1 + self.run(at + 1, |b| b" \t".contains(&b));
         let slashes = self.run(start, |b| b == b'\\');
         let opens = self.get(start + slashes).is_some_and(|b| b == b'"' || b == b'\'');
@@ -292,12 +359,15 @@ impl Scanner<'_> {
             return None;
         }
         let plain = |b: u8| b > b' ' && !b"\"'\\,;&<>(){}[]".contains(&b);
-        let mut end = start + self.run(start, plain);
+        let mut end = start + self.whole_run(start, plain);
         if quote.is_some() && !self.escaped(start - 1) {
             end = self.closing(start, quote).unwrap_or(end);
         }
-        let known = self.slice(start, end).starts_with(b"[redacted:");
-        (end >= start + 3 && !known).then_some(Find { start, end, label: "secret" })
+        let value = self.slice(start, end);
+        let known = value.starts_with(b"[redacted:");
+        // Models talk of tokens all the time; those that open doors are long and have digits.
+        let telling = name != "token" || value.len() >= 8 && value.iter().any(u8::is_ascii_digit);
+        (end >= start + 3 && !known && telling).then_some(Find { start, end, label: "secret" })
     }
 
     /// Where the string that begins at `start` ends.
@@ -374,6 +444,10 @@ impl Scanner<'_> {
             return None;
         }
         let separators: &[u8] = if bare { b"" } else { b" -" };
+        let fits = |b: &u8| b.is_ascii_digit() || separators.contains(b);
+        if !self.slice(at, at + 13).iter().all(fits) {
+            return None;
+        }
         let (digits, end) = self.spaced(at, separators, 19);
         let part = |b: u8| b"+-.".contains(&b);
         let whole = !bare
@@ -489,6 +563,10 @@ mod tests {
                 "a\n-----BEGIN RSA PRIVATE KEY-----\nMIIE+/=\n-----END RSA PRIVATE KEY-----\nb",
                 "a\n[redacted:private_key]\nb",
             ),
+            ("secret_access_key = wJalrXUtnFEMI/K7MDENG", "secret_access_key = [redacted:secret]"),
+            ("token=0a1b2c3d4e", "token=[redacted:secret]"),
+            ("{\"page_token\": \"0a1b2c3d4e\"}", "{\"page_token\": \"[redacted:secret]\"}"),
+            ("access-token: hunter22", "access-token: [redacted:secret]"),
             (r"\nsk-abcdefghijklmnopqrst", r"\n[redacted:api_key]"),
         ] {
             assert_eq!(redact_secrets(text), expected);
@@ -530,9 +608,28 @@ mod tests {
             "x@y, @mention, user@localhost, sk-short, AKIA, eyJ.a.b",
             "{\"max_tokens\": 123, \"password\": null, \"total\": -4111111111111111}",
             "ISO 8601, EU 2016, password? yes, no, https://host:8080/a@b",
+            "token: represents, first_token = 8s, {\"max_tokens\": \"10000000\"}",
             "[redacted:email] password=[redacted:secret]",
         ] {
             assert!(matches!(redact(text), Cow::Borrowed(_)), "{text} became {}", redact(text));
+        }
+    }
+
+    #[test]
+    fn long_credentials_leave_no_tail() {
+        let long = "Zm9v".repeat(5000);
+        for (text, expected) in [
+            (format!("eyJh.{long}.sig. x"), "[redacted:jwt] x".to_owned()),
+            (format!("eyJ{long}.e30.sig x"), "[redacted:jwt] x".to_owned()),
+            (format!("sk-{long} x"), "[redacted:api_key] x".to_owned()),
+            (format!("Bearer {long} x"), "Bearer [redacted:bearer] x".to_owned()),
+            (format!("password={long} x"), "password=[redacted:secret] x".to_owned()),
+            (
+                format!("-----BEGIN PRIVATE KEY-----\n{long}\n-----END PRIVATE KEY-----. x"),
+                "[redacted:private_key]. x".to_owned(),
+            ),
+        ] {
+            assert_eq!(redact_secrets(&text), expected);
         }
     }
 

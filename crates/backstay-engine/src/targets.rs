@@ -15,7 +15,7 @@ use std::{
 };
 
 use backstay_core::{
-    breaker::{Breaker, BreakerState},
+    breaker::{Breaker, BreakerState, Ticket},
     budget::{RetryTokens, TargetView},
     failure::{Failure, FailureClass, Health},
     release::{BreakerPolicy, TargetName},
@@ -243,10 +243,12 @@ impl Gate {
     /// Takes the breaker's admission for an attempt that ends within `lease`.
     pub(crate) fn admit(&self, now: Instant, lease: Duration) -> Result<Admission, Failure> {
         let held = lock(&self.state.standing).hold.is_some_and(|hold| now < hold.until);
-        if held || !lock(&self.breaker).admit(now.into_std(), lease) {
+        if held {
             return Err(self.refusal(now));
         }
-        Ok(Admission { gate: self.clone(), told: false })
+        let ticket = lock(&self.breaker).admit(now.into_std(), lease);
+        let ticket = ticket.ok_or_else(|| self.refusal(now))?;
+        Ok(Admission { gate: self.clone(), ticket, told: false })
     }
 }
 
@@ -255,6 +257,7 @@ impl Gate {
 #[derive(Debug)]
 pub(crate) struct Admission {
     gate: Gate,
+    ticket: Ticket,
     told: bool,
 }
 
@@ -272,14 +275,14 @@ impl Admission {
         let mut breaker = lock(&self.gate.breaker);
         let mut standing = lock(&self.gate.state.standing);
         match health {
-            Health::Neutral => breaker.release(now.into_std()),
+            Health::Neutral => breaker.release(self.ticket, now.into_std()),
             Health::Fine | Health::Faulty => {
                 let failed = health == Health::Faulty;
-                breaker.observe(&self.gate.policy, failed, now.into_std());
+                breaker.observe(&self.gate.policy, self.ticket, failed, now.into_std());
                 standing.tokens.observe(failed);
             }
             Health::Hold | Health::Unusable => {
-                breaker.release(now.into_std());
+                breaker.release(self.ticket, now.into_std());
                 standing.tokens.observe(true);
                 let asked = failure.and_then(|failure| failure.retry_after);
                 let pause = if health == Health::Unusable { Some(UNUSABLE_FOR) } else { asked };
@@ -299,7 +302,7 @@ impl Admission {
 impl Drop for Admission {
     fn drop(&mut self) {
         if !self.told {
-            lock(&self.gate.breaker).release(Instant::now().into_std());
+            lock(&self.gate.breaker).release(self.ticket, Instant::now().into_std());
         }
     }
 }
