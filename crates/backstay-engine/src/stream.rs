@@ -139,6 +139,8 @@ pub(crate) enum Broken {
     Failed(Failure),
     /// The client went away.
     Gone,
+    /// The deadline passed while the client did not read: not the provider's fault.
+    Unread,
 }
 
 /// Passes a live stream through until its end. Returns the bytes of the terminal event, unsent, so
@@ -197,17 +199,13 @@ fn arrived(
 
 /// Sends `bytes` if there are any. A client that does not read holds its own stream up, but not
 /// beyond the deadline.
-pub(crate) async fn send(
-    to: &mpsc::Sender<Bytes>,
-    bytes: Vec<u8>,
-    deadline: Instant,
-) -> Result<(), Broken> {
+async fn send(to: &mpsc::Sender<Bytes>, bytes: Vec<u8>, deadline: Instant) -> Result<(), Broken> {
     if bytes.is_empty() {
         return Ok(());
     }
     match timeout_at(deadline, to.send(bytes.into())).await {
         Ok(Ok(())) => Ok(()),
         Ok(Err(_)) => Err(Broken::Gone),
-        Err(_) => Err(Broken::Failed(deadline_passed())),
+        Err(_) => Err(Broken::Unread),
     }
 }

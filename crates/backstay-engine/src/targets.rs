@@ -72,7 +72,7 @@ impl TargetState {
     /// Waits for a place among the target's concurrent attempts.
     ///
     /// # Errors
-    /// `overloaded` at once when the queue is full, `timeout_deadline` when no place came free.
+    /// `overloaded`: at once when the queue is full, at the deadline when no place came free.
     pub(crate) async fn place(&self, deadline: Instant) -> Result<OwnedSemaphorePermit, Failure> {
         if let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() {
             return Ok(permit);
@@ -261,10 +261,13 @@ impl Admission {
                 standing.tokens.observe(true);
                 let asked = failure.and_then(|failure| failure.retry_after);
                 let pause = if health == Health::Unusable { Some(UNUSABLE_FOR) } else { asked };
-                standing.hold = failure.zip(pause).map(|(failure, pause)| Hold {
+                let asked = failure.zip(pause).map(|(failure, pause)| Hold {
                     until: now + pause.min(LONGEST_HOLD),
                     class: failure.class,
                 });
+                // An attempt that ends later may bring a shorter hold, or none: the longest counts.
+                standing.hold =
+                    standing.hold.into_iter().chain(asked).max_by_key(|hold| hold.until);
             }
         }
     }

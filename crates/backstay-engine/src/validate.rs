@@ -9,7 +9,7 @@ use backstay_core::{
     output::{CompiledChecks, Schema},
 };
 use backstay_providers::wire::{Choice, Finish, Reply, ToolCall};
-use serde::de::IgnoredAny;
+use serde_json::{Map, Value};
 
 /// What the answer of a call has to be.
 #[derive(Clone, Debug)]
@@ -97,15 +97,22 @@ fn stopped_early(choice: &Choice) -> Result<(), Failure> {
     }
 }
 
+/// Whether every tool call in `reply` can be read; one that was stopped half-way cannot.
+pub(crate) fn has_whole_tool_calls(reply: &Reply) -> bool {
+    let mut calls = reply.choices.iter().flat_map(|choice| &choice.tool_calls);
+    calls.all(|call| verify_tool_call(call).is_ok())
+}
+
 fn verify_tool_call(call: &ToolCall) -> Result<(), Failure> {
     let arguments = call.arguments.trim();
-    if arguments.is_empty() || serde_json::from_str::<IgnoredAny>(arguments).is_ok() {
+    let is_object = || serde_json::from_str::<Map<String, Value>>(arguments).is_ok();
+    if arguments.is_empty() || is_object() {
         return Ok(());
     }
     let violation = Violation {
         path: "$".to_owned(),
         rule: "json".to_owned(),
-        reason: "the arguments of a tool call are not valid JSON".to_owned(),
+        reason: "the arguments of a tool call are not a JSON object".to_owned(),
     };
     Err(Failure::new(FailureClass::Malformed, violation.reason.clone()).with_violation(violation))
 }
