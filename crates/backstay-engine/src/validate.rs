@@ -149,3 +149,77 @@ fn expect_json(text: &str, schema: Option<&Schema>) -> Result<Option<String>, Fa
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use backstay_core::release::Checks;
+    use backstay_providers::wire::Protocol;
+    use serde_json::json;
+
+    use super::*;
+
+    fn said(choice: Choice) -> Reply {
+        Reply {
+            protocol: Protocol::OpenAi,
+            raw: Default::default(),
+            id: None,
+            model: None,
+            choices: vec![choice],
+            usage: None,
+            changed: false,
+        }
+    }
+
+    fn text(text: &str) -> Choice {
+        Choice { text: text.to_owned(), finish: Some(Finish::Stop), ..Choice::default() }
+    }
+
+    fn judge(choice: Choice, expectation: &Expectation) -> Result<(bool, String), FailureClass> {
+        let mut reply = said(choice);
+        let checks = CompiledChecks::compile(&Checks::default()).unwrap();
+        let mended = verify(&mut reply, expectation, &checks).map_err(|failure| failure.class)?;
+        assert_eq!(reply.changed, mended);
+        Ok((mended, reply.choices[0].text.clone()))
+    }
+
+    #[test]
+    fn a_text_is_an_answer_unless_there_is_nothing_in_it() {
+        let judge = |choice| judge(choice, &Expectation::Text);
+        assert_eq!(judge(text("hi")), Ok((false, "hi".to_owned())));
+        assert_eq!(judge(text(" \n")), Err(FailureClass::Empty));
+        let thoughts = Choice { reasoning: "hm".to_owned(), ..text("") };
+        assert_eq!(judge(thoughts), Err(FailureClass::Empty));
+        for (finish, class) in [
+            (Finish::Length, FailureClass::Truncated(Cut::Length)),
+            (Finish::ContentFilter, FailureClass::ContentFilter),
+            (Finish::Refusal, FailureClass::Refused),
+        ] {
+            assert_eq!(judge(Choice { finish: Some(finish), ..text("hi") }), Err(class));
+        }
+        let refusal = Choice { refusal: Some("no".to_owned()), ..text("hi") };
+        assert_eq!(judge(refusal), Err(FailureClass::Refused));
+    }
+
+    #[test]
+    fn json_is_taken_out_of_its_wrapping_and_held_against_its_schema() {
+        let schema = json!({ "type": "object", "required": ["a"] });
+        let schema = Expectation::Schema(Arc::new(Schema::compile(&schema).unwrap()));
+        let judge = |said: &str| judge(text(said), &schema);
+        assert_eq!(judge(r#"{"a":1}"#), Ok((false, r#"{"a":1}"#.to_owned())));
+        assert_eq!(judge("```json\n{\"a\":1}\n```"), Ok((true, r#"{"a":1}"#.to_owned())));
+        assert_eq!(judge(r#"{"b":1}"#), Err(FailureClass::Schema));
+        assert_eq!(judge("a is 1"), Err(FailureClass::Malformed));
+    }
+
+    #[test]
+    fn arguments_of_a_tool_are_an_object() {
+        for (arguments, holds) in
+            [("", true), ("{}", true), (r#"{"a":1}"#, true), ("7", false), (r#"{"a":"#, false)]
+        {
+            let call = ToolCall { arguments: arguments.to_owned(), ..ToolCall::default() };
+            let choice = Choice { tool_calls: vec![call], ..Choice::default() };
+            assert_eq!(has_whole_tool_calls(&said(choice.clone())), holds, "{arguments}");
+            assert_eq!(judge(choice, &Expectation::Text).is_ok(), holds, "{arguments}");
+        }
+    }
+}
