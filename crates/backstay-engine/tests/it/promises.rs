@@ -117,11 +117,9 @@ fn draw_fault(lot: &Lot, broken: u64) -> Fault {
     if !lot.chance(broken) {
         return Fault::None;
     }
-    match lot.pick(Fault::ALL) {
-        // 50 MiB take real time to copy.
-        Fault::Body50Mb if !lot.chance(5) => Fault::EmptyContent,
-        fault => fault,
-    }
+    let fault = lot.pick(Fault::ALL);
+    // 50 MiB take real time to copy.
+    if fault == Fault::Body50Mb && !lot.chance(5) { Fault::EmptyContent } else { fault }
 }
 
 fn draw_spec(lot: &Lot) -> Box<dyn FnOnce(&mut CallSpec)> {
@@ -285,9 +283,7 @@ fn check_answer(got: &Got, record: &CallRecord, visit: &Visit, spec: &CallSpec) 
     assert_eq!(head.id, record.id);
     assert_eq!(head.degraded, record.degraded);
     if heard.is_stream {
-        assert_eq!(heard.ends + heard.errors.len(), 1, "exactly one end: {}", heard.wire());
-        assert_eq!(heard.after_the_end, 0, "nothing after the end: {}", heard.wire());
-        assert!(visit.include_usage || heard.usages == 0, "usage that nobody asked for");
+        check_stream(heard, visit);
     }
     if *live {
         assert_eq!(head.outcome, None);
@@ -299,19 +295,29 @@ fn check_answer(got: &Got, record: &CallRecord, visit: &Visit, spec: &CallSpec) 
     } else {
         assert_eq!(head.outcome, Some(record.outcome));
     }
-    let good = record.outcome.failure().is_none();
-    if good {
-        assert!(heard.errors.is_empty());
-    }
-    if good && heard.tools == 0 && spec.output_schema.is_some() {
-        let value = serde_json::from_str(&heard.text).expect("JSON where JSON is promised");
-        Schema::compile(&invoice()).unwrap().validate(&value).expect("what the schema says");
+    if record.outcome.failure().is_none() {
+        check_good(heard, spec);
     }
     if record.degraded == Degraded::None && !live {
         let class = record.outcome.failure();
         let refused =
             matches!(class, Some(FailureClass::Refused | FailureClass::ContentFilter) | None);
         assert_eq!(heard.errors.is_empty(), refused, "{:?}", record.outcome);
+    }
+}
+
+fn check_stream(heard: &Heard, visit: &Visit) {
+    assert_eq!(heard.ends + heard.errors.len(), 1, "exactly one end: {}", heard.wire());
+    assert_eq!(heard.after_the_end, 0, "nothing after the end: {}", heard.wire());
+    assert!(visit.include_usage || heard.usages == 0, "usage that nobody asked for");
+}
+
+/// What a call that ended well has to have said.
+fn check_good(heard: &Heard, spec: &CallSpec) {
+    assert!(heard.errors.is_empty());
+    if heard.tools == 0 && spec.output_schema.is_some() {
+        let value = serde_json::from_str(&heard.text).expect("JSON where JSON is promised");
+        Schema::compile(&invoice()).unwrap().validate(&value).expect("what the schema says");
     }
 }
 

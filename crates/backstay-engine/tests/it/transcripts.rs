@@ -300,7 +300,7 @@ async fn more_than_a_target_takes_is_shed() {
     said.sort();
     assert_eq!(said, [(1000, String::new()), (2000, String::new())], "one waits for the other");
     let three = tokio::join!(one(), one(), one());
-    let mut said = vec![three.0, three.1, three.2];
+    let mut said = [three.0, three.1, three.2];
     said.sort();
     let ended: Vec<_> = said.iter().map(|(at, error)| (*at, error.as_str())).collect();
     assert_eq!(ended, [(2000, "overloaded"), (3000, ""), (4000, "")], "the third is shed at once");
