@@ -228,18 +228,33 @@ async fn open(
     if !(200..300).contains(&exchange.status) {
         return Err(read_error(order, exchange).await.into());
     }
-    if order.prompt.stream && is_stream(&exchange) {
-        read_stream(order, exchange.body, sent).await
-    } else {
-        read_whole(order, exchange).await
+    if !order.prompt.stream {
+        return read_whole(order, exchange.body, None).await;
     }
+    if !says_document(&exchange) {
+        return read_stream(order, Frames::new(exchange.body, provider.wire), sent).await;
+    }
+    // Some servers answer a request for a stream with one JSON document or an HTML page, others call
+    // their events JSON: the first byte tells.
+    let mut body = exchange.body;
+    let first_token = timeout(budget.first_token, body.chunk());
+    let Some(head) = first_token.await.unwrap_or_else(|_| Err(no_token()))? else {
+        return read_whole(order, body, None).await;
+    };
+    let first = head.iter().find(|byte| !byte.is_ascii_whitespace());
+    if first.is_none_or(|byte| b"{[<".contains(byte)) {
+        return read_whole(order, body, Some(head)).await;
+    }
+    let mut frames = Frames::new(body, provider.wire);
+    frames.take_in(head);
+    read_stream(order, frames, sent).await
 }
 
-/// Some servers answer a request for a stream with one JSON document or an HTML page.
-fn is_stream(exchange: &Exchange) -> bool {
+/// Whether a reply is announced as something other than a stream.
+fn says_document(exchange: &Exchange) -> bool {
     let kind = exchange.headers.get(http::header::CONTENT_TYPE).map(http::HeaderValue::as_bytes);
     let starts = |prefix: &[u8]| kind.is_some_and(|kind| kind.starts_with(prefix));
-    !starts(b"application/json") && !starts(b"text/html")
+    starts(b"application/json") || starts(b"text/html")
 }
 
 async fn read_error(order: &Order<'_>, exchange: Exchange) -> Failure {
@@ -255,15 +270,23 @@ async fn read_error(order: &Order<'_>, exchange: Exchange) -> Failure {
     order.entry.provider.wire.decode_error(status, &headers, &bytes)
 }
 
-async fn read_whole(order: &Order<'_>, exchange: Exchange) -> Result<Opened, Rejected> {
-    let bytes = read_body(order, exchange.body).await?;
+/// Reads a reply of one piece; `head` is what has been read of it.
+async fn read_whole(
+    order: &Order<'_>,
+    body: Body,
+    head: Option<Bytes>,
+) -> Result<Opened, Rejected> {
+    let bytes = read_body(order, body, head).await?;
     let reply = order.entry.provider.wire.decode(&bytes)?;
     accept(order, reply, Vec::new())
 }
 
-async fn read_body(order: &Order<'_>, mut body: Body) -> Result<Bytes, Failure> {
+async fn read_body(
+    order: &Order<'_>,
+    mut body: Body,
+    mut first: Option<Bytes>,
+) -> Result<Bytes, Failure> {
     let mut whole = BytesMut::new();
-    let mut first: Option<Bytes> = None;
     while let Some(chunk) = within_idle(order, body.chunk()).await? {
         match first.take() {
             None if whole.is_empty() => first = Some(chunk),
@@ -301,10 +324,13 @@ fn accept(order: &Order<'_>, mut reply: Reply, frames: Vec<Frame>) -> Result<Ope
 }
 
 /// Reads a stream up to its commit point or, if it is held back, to its end.
-async fn read_stream(order: &Order<'_>, body: Body, sent: &mut Sent) -> Result<Opened, Rejected> {
+async fn read_stream(
+    order: &Order<'_>,
+    mut frames: Frames,
+    sent: &mut Sent,
+) -> Result<Opened, Rejected> {
     let has_schema = !matches!(order.expectation, Expectation::Text);
     let hold_back = order.plan.holds_streams_back(has_schema);
-    let mut frames = Frames::new(body, order.entry.provider.wire);
     let mut sum = Accumulator::new(frames.protocol(), LARGEST_REPLY);
     let mut held = Vec::new();
     let first_token_by = Instant::now() + order.plan.spec.budget.first_token;

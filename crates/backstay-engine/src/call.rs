@@ -31,18 +31,18 @@ use tokio::{
 use crate::{
     Engine,
     answer::{Answer, AnswerBody, Head, Piece},
-    attempt::{Attempted, Live, Order, Whole, attempt, blank_record, micros},
+    attempt::{Attempted, Live, Order, Whole, attempt, blank_record, deadline_passed, micros},
     cache::CacheKey,
     degrade::degrade,
     plan::ReleasePlan,
     request::{Request, prepare},
-    stream::{Broken, StreamOut, client_gone, pump, replay},
-    validate::{Expectation, verify},
+    stream::{Broken, StreamOut, pump, replay},
+    validate::{Expectation, has_whole_tool_calls, verify},
 };
 
 /// How much of a rejected answer the model is shown again.
 const LONGEST_SHOWN: usize = 16 << 10;
-/// How many pieces of a stream may wait for a slow client.
+/// How many pieces of a stream may wait for a slow client, its last one not counted.
 const PIECES_AHEAD: usize = 16;
 
 /// One call under way.
@@ -140,10 +140,11 @@ impl Call<'_> {
         let mut index = self.first_target(&left).await?;
         let mut kind = AttemptKind::First;
         loop {
-            let failure = match self.attempt(index, kind, &mut left).await {
+            let (failure, sent) = match self.attempt(index, kind, &mut left).await {
                 Ok(delivered) => return Ok(delivered),
-                Err(failure) => failure,
+                Err(failed) => failed,
             };
+            let shed = !sent && failure.class == FailureClass::Overloaded;
             let now = Instant::now();
             let jitter = self.engine.entropy().unit();
             let views = plan.views(now);
@@ -153,15 +154,16 @@ impl Call<'_> {
                     self.show_mistake(&failure);
                     (index, AttemptKind::Repair)
                 }
+                // Whoever came back again and again would wait in a queue without an end.
+                Next::Try { index: next, .. } if shed && next == index => {
+                    return Err(self.answered_badly.take().unwrap_or(failure));
+                }
                 Next::Try { index: next, pause } => {
+                    // The target is asked what it was asked at first, not to mend another's answer.
+                    self.prompt.after.clear();
                     self.pause(pause).await;
-                    if next == index {
-                        (next, AttemptKind::Retry)
-                    } else {
-                        // Another model is not shown the mistakes of this one.
-                        self.prompt.after.clear();
-                        (next, AttemptKind::Fallback)
-                    }
+                    let again = next == index;
+                    (next, if again { AttemptKind::Retry } else { AttemptKind::Fallback })
                 }
             };
         }
@@ -188,14 +190,15 @@ impl Call<'_> {
         }
     }
 
+    /// Makes one attempt. An error says whether the target was asked at all.
     async fn attempt(
         &mut self,
         index: usize,
         kind: AttemptKind,
         left: &mut BudgetLeft,
-    ) -> Result<Delivered, Failure> {
+    ) -> Result<Delivered, (Failure, bool)> {
         let plan = Arc::clone(&self.plan);
-        let Some(entry) = plan.route.get(index) else { return Err(no_target()) };
+        let Some(entry) = plan.route.get(index) else { return Err((no_target(), false)) };
         let order = Order {
             plan: &plan,
             entry,
@@ -216,22 +219,20 @@ impl Call<'_> {
                 self.repaired |= whole.mended || !self.prompt.after.is_empty();
                 Ok(Delivered::Whole(whole))
             }
-            Attempted::Live(live) => Ok(Delivered::Live(live)),
+            Attempted::Live(live) => {
+                self.repaired |= kind == AttemptKind::Repair;
+                Ok(Delivered::Live(live))
+            }
             Attempted::Failed { failure, reply, sent, record } => {
                 self.attempts.push(record);
                 if sent {
                     left.spend_attempt();
                     self.add_usage(reply.as_ref().and_then(|reply| reply.usage));
                     self.answered_badly = Some(failure.clone());
-                }
-                if reply.is_some() {
+                    // Also where there is none: an earlier reply does not belong to this failure.
                     self.rejected = reply;
-                } else if sent && is_refusal(failure.class) {
-                    // A filter that answers with an error has no words of its own; those of an
-                    // earlier attempt are a rejected answer, not a refusal.
-                    self.rejected = None;
                 }
-                Err(failure)
+                Err((failure, sent))
             }
         }
     }
@@ -289,14 +290,19 @@ impl Call<'_> {
 
     fn answer_whole(&mut self, whole: Whole, to: oneshot::Sender<Answer>) {
         let Whole { reply, frames, .. } = whole;
+        self.remember(&reply);
+        let outcome = if self.repaired { Outcome::Repaired } else { Outcome::Ok };
+        let head = self.record(outcome, Degraded::None, None, Some(&reply));
+        self.deliver(head, reply, &frames, to);
+    }
+
+    /// Keeps a good answer for the `stale` step.
+    fn remember(&self, reply: &Reply) {
         if let (Some(key), [choice]) = (self.cache_key, reply.choices.as_slice())
             && choice.tool_calls.is_empty()
         {
             self.engine.cache().put(key, &choice.text, Instant::now());
         }
-        let outcome = if self.repaired { Outcome::Repaired } else { Outcome::Ok };
-        let head = self.record(outcome, Degraded::None, None, Some(&reply));
-        self.deliver(head, reply, &frames, to);
     }
 
     fn opening(&self) -> StreamOpening {
@@ -325,14 +331,19 @@ impl Call<'_> {
         let outcome = Outcome::Failed(class);
         if is_refusal(class) {
             // A refusal is an answer, and the protocol has words for it.
-            let reply =
-                self.rejected.take().map_or_else(|| refusal(&self.request, &failure), |r| *r);
+            let said = self.rejected.take().filter(|reply| has_whole_tool_calls(reply));
+            let reply = said.map_or_else(|| refusal(&self.request, &failure), |reply| *reply);
             let head = self.record(outcome, Degraded::None, Some(&failure), Some(&reply));
             return self.deliver(head, reply, &[], to);
         }
         let stale = || {
             let stale_for = self.plan.spec.degrade.stale_for;
-            self.engine.cache().get(self.cache_key.as_ref()?, stale_for, Instant::now())
+            let text = self.engine.cache().get(self.cache_key.as_ref()?, stale_for, Instant::now());
+            // It may be the answer of an older release, which promised something else.
+            text.filter(|text| {
+                let mut reply = stand_in(&self.request, Degraded::Stale, text.clone());
+                verify(&mut reply, &self.expectation, &self.plan.checks) == Ok(false)
+            })
         };
         match degrade(&self.plan, class, stale) {
             Some((degraded, text)) => {
@@ -352,30 +363,50 @@ impl Call<'_> {
         let client = self.request.client.protocol();
         let upstream = live.frames.protocol();
         let mut out = StreamOut::new(client, upstream, self.opening());
-        let (pieces, events) = mpsc::channel(PIECES_AHEAD);
+        let (pieces, events) = mpsc::channel(PIECES_AHEAD + 1);
+        // The end has a place of its own, so that a stream nobody reads in time still ends by name.
+        let Ok(last_place) = pieces.clone().try_reserve_owned() else { return };
         let head = self.head(None, Degraded::None);
         let answer = Answer { head, body: AnswerBody::Live(events) };
-        // A place for the last piece is kept free, so that the end never waits for a slow client.
-        let Ok(last_place) = pieces.clone().try_reserve_owned() else { return };
         let limits = (self.deadline(), self.plan.spec.budget.idle);
         let pumped = match to.send(answer) {
-            Err(_) => Err(Broken::Gone(client_gone())),
+            Err(_) => Err(Broken::Gone),
             Ok(()) => tokio::select! {
                 pumped = pump(&mut live, &mut out, &pieces, limits) => pumped,
                 () = self.engine.cut_off() => Err(Broken::Failed(shutting_down())),
             },
         };
         let mut reply = live.sum.finish();
+        let mut of_client = None;
         let (failure, tail) = match pumped {
-            Ok(tail) => (verify(&mut reply, &self.expectation, &self.plan.checks).err(), tail),
-            Err(Broken::Failed(failure) | Broken::Gone(failure)) => (Some(failure), Vec::new()),
+            Ok(tail) => (self.judge_sent(&mut reply), tail),
+            Err(Broken::Failed(failure)) => (Some(failure), Vec::new()),
+            Err(Broken::Gone) => (Some(client_gone()), Vec::new()),
+            Err(Broken::Unread) => {
+                of_client = Some(client_slow());
+                (Some(deadline_passed()), Vec::new())
+            }
         };
         self.add_usage(reply.usage);
-        self.attempts.push(live.sent.settle(failure.as_ref()));
-        let outcome = failure.as_ref().map_or(Outcome::Ok, |f| Outcome::Failed(f.class));
+        self.attempts.push(live.sent.settle(of_client.as_ref().or(failure.as_ref())));
+        if failure.is_none() {
+            self.remember(&reply);
+        }
+        let good = if self.repaired { Outcome::Repaired } else { Outcome::Ok };
+        let outcome = failure.as_ref().map_or(good, |f| Outcome::Failed(f.class));
         let head = self.record(outcome, Degraded::None, failure.as_ref(), Some(&reply));
         let last = self.last_words(failure.as_ref(), &head, &mut out, tail);
         last_place.send(Piece::Last(last.into()));
+    }
+
+    /// What is wrong with an answer that the client has already seen as it came.
+    fn judge_sent(&self, reply: &mut Reply) -> Option<Failure> {
+        let wrapped = "the answer is JSON in a wrapping, which a live stream cannot take off";
+        match verify(reply, &self.expectation, &self.plan.checks) {
+            Ok(false) => None,
+            Ok(true) => Some(Failure::new(FailureClass::Malformed, wrapped)),
+            Err(failure) => Some(failure),
+        }
     }
 
     /// Whether the stream itself tells the client of this failure, or was asked to pass it by.
@@ -429,6 +460,14 @@ fn is_refusal(class: FailureClass) -> bool {
 fn shutting_down() -> Failure {
     Failure::new(FailureClass::Overloaded, "the gateway is shutting down; another one may answer")
         .with_retry_after(Some(Duration::from_secs(1)))
+}
+
+fn client_gone() -> Failure {
+    Failure::new(FailureClass::Cancelled, "the client went away before the answer was complete")
+}
+
+fn client_slow() -> Failure {
+    Failure::new(FailureClass::Cancelled, "the client did not read its stream within the deadline")
 }
 
 fn no_target() -> Failure {

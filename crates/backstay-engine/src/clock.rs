@@ -80,3 +80,34 @@ impl Entropy {
         CallId::new(since_epoch, random)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn ids_of_one_instant_are_all_different_and_sort_by_time() {
+        let entropy = Entropy::seeded(0);
+        let now = Duration::from_secs(1_750_000_000);
+        let ids: HashSet<_> = (0..10_000).map(|_| entropy.call_id(now)).collect();
+        assert_eq!(ids.len(), 10_000);
+        let later = entropy.call_id(now + Duration::from_millis(1));
+        assert!(ids.iter().all(|id| *id < later));
+        assert_eq!(later.unix_millis(), 1_750_000_000_001);
+    }
+
+    #[test]
+    fn a_seed_gives_the_same_numbers_between_0_and_1() {
+        let draw = || {
+            let entropy = Entropy::seeded(5);
+            (0..1000).map(|_| entropy.unit()).collect::<Vec<_>>()
+        };
+        let numbers = draw();
+        assert_eq!(numbers, draw());
+        assert!(numbers.iter().all(|number| (0.0..1.0).contains(number)));
+        let mean = numbers.iter().sum::<f64>() / 1000.0;
+        assert!((0.45..0.55).contains(&mean), "{mean}");
+    }
+}

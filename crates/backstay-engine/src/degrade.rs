@@ -41,3 +41,34 @@ fn static_text(plan: &ReleasePlan) -> Option<String> {
         Some(_) | None => Some(answer.to_string()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::plan::tests::release;
+
+    #[tokio::test]
+    async fn the_first_step_that_has_an_answer_gives_it() {
+        use DegradeStep as Step;
+        let answer = |order: &[Step], class, stale: Option<&str>| {
+            let plan = release(1, |spec| {
+                spec.degrade.order = order.to_vec();
+                spec.degrade.static_answer = Some(json!("closed"));
+                spec.degrade.message = "{{ call }}: {{ failure }}".to_owned();
+            });
+            degrade(&plan, class, || stale.map(str::to_owned))
+        };
+        let (all, down) = ([Step::Stale, Step::Static, Step::Message], FailureClass::Connection);
+        let kept = Some((Degraded::Stale, "kept".to_owned()));
+        assert_eq!(answer(&all, down, Some("kept")), kept);
+        let fixed = Some((Degraded::Static, "closed".to_owned()));
+        assert_eq!(answer(&all, down, None), fixed);
+        assert_eq!(answer(&all, down, Some(" ")), fixed, "an empty text is no answer");
+        let told = Some((Degraded::Message, "greet: connection".to_owned()));
+        assert_eq!(answer(&[Step::Message], down, None), told);
+        assert_eq!(answer(&[Step::Error, Step::Static], down, None), None, "the error comes first");
+        assert_eq!(answer(&all, FailureClass::BadRequest, Some("kept")), None, "its own mistake");
+    }
+}

@@ -6,6 +6,7 @@ use backstay_providers::{
     sse::SseReader,
     wire::{Delta, Frame, Protocol, Wire},
 };
+use bytes::Bytes;
 
 /// No single event may be larger.
 const LARGEST_EVENT: usize = 4 << 20;
@@ -21,6 +22,11 @@ pub(crate) struct Frames {
 impl Frames {
     pub(crate) fn new(body: Body, wire: &'static dyn Wire) -> Self {
         Self { body, events: SseReader::new(LARGEST_EVENT), wire }
+    }
+
+    /// Takes in bytes that were read before.
+    pub(crate) fn take_in(&mut self, head: Bytes) {
+        self.events.push(head);
     }
 
     /// The wire format of the events.

@@ -53,8 +53,6 @@ pub struct ReleasePlan {
     pub(crate) spec: CallSpec,
     /// `extract-invoice@7`; `None` for a plain target.
     pub(crate) id: Option<String>,
-    /// The digest of its content.
-    pub(crate) digest: String,
     pub(crate) route: Vec<RouteEntry>,
     pub(crate) prompts: Prompts,
     pub(crate) input: Option<Schema>,
@@ -88,7 +86,6 @@ impl ReleasePlan {
             Arc::new(AnswerSchema { name: spec.call.replace('-', "_"), schema: schema.clone() })
         });
         Ok(Self {
-            digest: spec.digest(),
             id: number.map(|number| format!("{}@{number}", spec.call)),
             route: route?,
             prompts,
@@ -315,4 +312,87 @@ impl Plans {
 fn shorten(text: &str) -> String {
     let short: String = text.chars().take(64).filter(|c| !c.is_control()).collect();
     if short.len() < text.len() { format!("{short}…") } else { short }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use backstay_providers::{
+        provider::Upstream,
+        sim::{Sim, SimConfig},
+        wire::Protocol,
+    };
+
+    use super::*;
+
+    fn providers() -> HashMap<String, Arc<ProviderPlan>> {
+        let provider = Arc::new(Provider {
+            name: "sim".to_owned(),
+            wire: Protocol::OpenAi.wire(),
+            upstream: Upstream::Sim(Sim::new(SimConfig::default())),
+        });
+        let plan = ProviderPlan { provider, limit: Limit::default(), windows: BTreeMap::new() };
+        HashMap::from([("sim".to_owned(), Arc::new(plan))])
+    }
+
+    /// A release of the call `greet` on one simulated target, changed by `change`.
+    pub(crate) fn release(number: u32, change: impl FnOnce(&mut CallSpec)) -> ReleasePlan {
+        let mut spec = CallSpec::direct().towards("greet", "sim/model".parse().unwrap());
+        change(&mut spec);
+        ReleasePlan::compile(spec, Some(number), &providers(), &Targets::default()).unwrap()
+    }
+
+    fn plans() -> Plans {
+        let releases = [1, 2].map(|number| (number, Arc::new(release(number, |_| {}))));
+        let releases = BTreeMap::from(releases);
+        let call = CallPlan { stable: Arc::clone(&releases[&2]), releases };
+        let calls = BTreeMap::from([("greet".to_owned(), call)]);
+        Plans::new(calls, providers(), CallSpec::direct(), Arc::default())
+    }
+
+    fn address(model: &str, release: Option<&str>) -> Address {
+        Address { model: model.to_owned(), call: None, release: release.map(str::to_owned) }
+    }
+
+    #[tokio::test]
+    async fn every_way_to_name_a_release() {
+        let plans = plans();
+        for (model, release, id, variant) in [
+            ("greet", None, "greet@2", Variant::Stable),
+            ("greet@stable", None, "greet@2", Variant::Stable),
+            ("greet@1", None, "greet@1", Variant::Pinned),
+            ("greet", Some("1"), "greet@1", Variant::Pinned),
+            ("greet", Some("greet@1"), "greet@1", Variant::Pinned),
+            ("greet", Some("stable"), "greet@2", Variant::Stable),
+            ("greet@1", Some("2"), "greet@2", Variant::Pinned),
+        ] {
+            let (plan, resolved) = plans.resolve(&address(model, release)).unwrap();
+            assert_eq!((plan.id.as_deref(), resolved), (Some(id), variant), "{model} {release:?}");
+        }
+        let (plan, variant) = plans.resolve(&address("sim/any/model", None)).unwrap();
+        assert_eq!((plan.id.as_deref(), variant), (None, Variant::Direct));
+        assert_eq!(plan.spec.call, "default");
+        let again = plans.resolve(&address("sim/any/model", None)).unwrap().0;
+        assert!(Arc::ptr_eq(&plan, &again), "a plain target is compiled once");
+    }
+
+    #[tokio::test]
+    async fn what_is_unknown_is_named_with_what_there_is() {
+        let plans = plans();
+        for (model, release, told) in [
+            ("greed", None, "greet"),
+            ("greet@3", None, "1, 2"),
+            ("greet", Some("other@1"), "1, 2"),
+            ("nobody/model", None, "sim"),
+            ("sim/", None, "provider/model"),
+        ] {
+            let failure = plans.resolve(&address(model, release)).unwrap_err();
+            assert_eq!(failure.refusal, Refusal::NotFound, "{model}");
+            assert!(failure.message.contains(told), "{model}: {}", failure.message);
+        }
+        let long = plans.resolve(&address(&"x".repeat(10_000), None)).unwrap_err();
+        assert!(long.message.len() < 300, "no error grows with its input");
+        let call = Some("Not A Call".to_owned());
+        let wrong = Address { call, ..address("sim/model", None) };
+        assert_eq!(plans.resolve(&wrong).unwrap_err().param.as_deref(), Some("x-backstay-call"));
+    }
 }

@@ -117,8 +117,7 @@ pub(crate) fn prepare(
     let cache_key = plan.keeps_answers().then(|| {
         let body = serde_json::to_vec(&*request.body).unwrap_or_default();
         let turns = before.iter().map(|turn| turn.text.as_bytes());
-        // Another release may owe its caller another shape of answer.
-        cache::key(&plan.digest, std::iter::once(body.as_slice()).chain(turns))
+        cache::key(&plan.spec.call, std::iter::once(body.as_slice()).chain(turns))
     });
     let prompt = Prompt {
         protocol: request.client.protocol(),

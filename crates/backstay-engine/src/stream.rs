@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use backstay_core::failure::{Failure, FailureClass};
+use backstay_core::failure::Failure;
 use backstay_providers::{
     sse::write_event,
     wire::{Choice, Delta, Finish, Frame, Protocol, Reply, StreamOpening, StreamWriter},
@@ -138,8 +138,10 @@ fn choice_deltas(choice: usize, answer: &Choice) -> Vec<Delta> {
 pub(crate) enum Broken {
     /// It failed; the client has to be told.
     Failed(Failure),
-    /// The client went away, or reads so slowly that the deadline passed: no fault of the target.
-    Gone(Failure),
+    /// The client went away.
+    Gone,
+    /// The deadline passed while the client did not read: not the provider's fault.
+    Unread,
 }
 
 /// Passes a live stream through until its end. Returns the bytes of the terminal event, unsent, so
@@ -165,7 +167,7 @@ pub(crate) async fn pump(
         let limit = deadline.min(Instant::now() + idle);
         let more = tokio::select! {
             more = timeout_at(limit, live.frames.fill()) => more,
-            () = to.closed() => return Err(Broken::Gone(client_gone())),
+            () = to.closed() => return Err(Broken::Gone),
         };
         match more {
             Ok(Ok(true)) => {}
@@ -204,15 +206,7 @@ async fn send(to: &mpsc::Sender<Piece>, bytes: Vec<u8>, deadline: Instant) -> Re
     }
     match timeout_at(deadline, to.send(Piece::More(bytes.into()))).await {
         Ok(Ok(())) => Ok(()),
-        Ok(Err(_)) => Err(Broken::Gone(client_gone())),
-        Err(_) => Err(Broken::Gone(Failure::new(
-            FailureClass::Cancelled,
-            "the client read too slowly: the deadline passed with pieces still unread",
-        ))),
+        Ok(Err(_)) => Err(Broken::Gone),
+        Err(_) => Err(Broken::Unread),
     }
-}
-
-/// The failure of a call whose client is no longer there.
-pub(crate) fn client_gone() -> Failure {
-    Failure::new(FailureClass::Cancelled, "the client went away before the answer was complete")
 }

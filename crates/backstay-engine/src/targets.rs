@@ -73,7 +73,7 @@ impl TargetState {
     /// Waits for a place among the target's concurrent attempts.
     ///
     /// # Errors
-    /// `overloaded` at once when the queue is full, `timeout_deadline` when no place came free.
+    /// `overloaded`: at once when the queue is full, at the deadline when no place came free.
     pub(crate) async fn place(
         &self,
         deadline: Instant,
@@ -290,10 +290,9 @@ impl Admission {
                     until: now + pause.min(LONGEST_HOLD),
                     class: failure.class,
                 });
-                // An attempt that was under way may bring an older or shorter hint.
-                if asked.map(|hold| hold.until) > standing.hold.map(|hold| hold.until) {
-                    standing.hold = asked;
-                }
+                // An attempt that ends later may bring a shorter hold, or none: the longest counts.
+                standing.hold =
+                    standing.hold.into_iter().chain(asked).max_by_key(|hold| hold.until);
             }
         }
     }
@@ -304,5 +303,70 @@ impl Drop for Admission {
         if !self.told {
             lock(&self.gate.breaker).release(self.ticket, Instant::now().into_std());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn gate(limit: Limit) -> Gate {
+        let (targets, name) = (Targets::default(), "sim/model".parse().unwrap());
+        Gate {
+            state: targets.state(&name, limit),
+            breaker: targets.breaker("call", &name),
+            policy: BreakerPolicy::default(),
+        }
+    }
+
+    fn limited(seconds: u64) -> Failure {
+        let pause = (seconds > 0).then(|| Duration::from_secs(seconds));
+        Failure::new(FailureClass::RateLimited, "slow down").with_retry_after(pause)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_place_in_the_queue_comes_back_whatever_becomes_of_its_waiter() {
+        let gate = gate(Limit { concurrency: 1, queue: 1 });
+        let soon = || Instant::now() + Duration::from_secs(1);
+        let running = gate.state.place(soon(), true).await.unwrap();
+        for _ in 0..3 {
+            let waiting = gate.state.place(soon(), true);
+            let (waited, shed) = tokio::join!(waiting, gate.state.place(soon(), true));
+            assert_eq!(waited.unwrap_err().class, FailureClass::Overloaded, "at the deadline");
+            assert_eq!(shed.unwrap_err().class, FailureClass::Overloaded, "at once");
+            let gone = timeout_at(Instant::now(), gate.state.place(soon(), true)).await;
+            assert!(gone.is_err(), "this one waited until it was dropped");
+        }
+        drop(running);
+        assert!(gate.state.place(soon(), true).await.is_ok());
+        assert_eq!(gate.state.waiting.load(Ordering::Relaxed), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_longest_hold_counts_and_none_is_longer_than_ten_minutes() {
+        let gate = gate(Limit::default());
+        let (now, lease) = (Instant::now(), Duration::from_secs(1));
+        let admitted: Vec<_> = (0..4).map(|_| gate.admit(now, lease).unwrap()).collect();
+        for (admission, (asked, held)) in
+            admitted.into_iter().zip([(20, 20), (5, 20), (0, 20), (86_400, 600)])
+        {
+            admission.observe(Some(&limited(asked)));
+            assert_eq!(gate.held_for(now), Some(Duration::from_secs(held)), "asked for {asked}");
+        }
+        let refusal = gate.admit(now, lease).unwrap_err();
+        assert_eq!(refusal.class, FailureClass::RateLimited);
+        assert_eq!(refusal.retry_after, Some(LONGEST_HOLD));
+        assert!(gate.admit(now + LONGEST_HOLD, lease).is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_state_is_shared_by_name_until_its_limit_changes() {
+        let (targets, name) = (Targets::default(), "sim/model".parse().unwrap());
+        let limit = Limit { concurrency: 2, queue: 0 };
+        let first = targets.state(&name, limit);
+        assert!(Arc::ptr_eq(&first, &targets.state(&name, limit)));
+        assert!(!Arc::ptr_eq(&first, &targets.state(&name, Limit::default())));
+        assert!(Arc::ptr_eq(&targets.breaker("a", &name), &targets.breaker("a", &name)));
+        assert!(!Arc::ptr_eq(&targets.breaker("a", &name), &targets.breaker("b", &name)));
     }
 }

@@ -9,7 +9,7 @@ use backstay_core::{
     output::{CompiledChecks, Schema},
 };
 use backstay_providers::wire::{Choice, Finish, Reply, ToolCall};
-use serde::de::IgnoredAny;
+use serde_json::{Map, Value};
 
 /// What the answer of a call has to be.
 #[derive(Clone, Debug)]
@@ -97,15 +97,22 @@ fn stopped_early(choice: &Choice) -> Result<(), Failure> {
     }
 }
 
+/// Whether every tool call in `reply` can be read; one that was stopped half-way cannot.
+pub(crate) fn has_whole_tool_calls(reply: &Reply) -> bool {
+    let mut calls = reply.choices.iter().flat_map(|choice| &choice.tool_calls);
+    calls.all(|call| verify_tool_call(call).is_ok())
+}
+
 fn verify_tool_call(call: &ToolCall) -> Result<(), Failure> {
     let arguments = call.arguments.trim();
-    if arguments.is_empty() || serde_json::from_str::<IgnoredAny>(arguments).is_ok() {
+    let is_object = || serde_json::from_str::<Map<String, Value>>(arguments).is_ok();
+    if arguments.is_empty() || is_object() {
         return Ok(());
     }
     let violation = Violation {
         path: "$".to_owned(),
         rule: "json".to_owned(),
-        reason: "the arguments of a tool call are not valid JSON".to_owned(),
+        reason: "the arguments of a tool call are not a JSON object".to_owned(),
     };
     Err(Failure::new(FailureClass::Malformed, violation.reason.clone()).with_violation(violation))
 }
@@ -139,6 +146,80 @@ fn expect_json(text: &str, schema: Option<&Schema>) -> Result<Option<String>, Fa
                 violation.path, violation.reason
             );
             Err(Failure::new(FailureClass::Schema, message).with_violation(violation))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use backstay_core::release::Checks;
+    use backstay_providers::wire::Protocol;
+    use serde_json::json;
+
+    use super::*;
+
+    fn said(choice: Choice) -> Reply {
+        Reply {
+            protocol: Protocol::OpenAi,
+            raw: Default::default(),
+            id: None,
+            model: None,
+            choices: vec![choice],
+            usage: None,
+            changed: false,
+        }
+    }
+
+    fn text(text: &str) -> Choice {
+        Choice { text: text.to_owned(), finish: Some(Finish::Stop), ..Choice::default() }
+    }
+
+    fn judge(choice: Choice, expectation: &Expectation) -> Result<(bool, String), FailureClass> {
+        let mut reply = said(choice);
+        let checks = CompiledChecks::compile(&Checks::default()).unwrap();
+        let mended = verify(&mut reply, expectation, &checks).map_err(|failure| failure.class)?;
+        assert_eq!(reply.changed, mended);
+        Ok((mended, reply.choices[0].text.clone()))
+    }
+
+    #[test]
+    fn a_text_is_an_answer_unless_there_is_nothing_in_it() {
+        let judge = |choice| judge(choice, &Expectation::Text);
+        assert_eq!(judge(text("hi")), Ok((false, "hi".to_owned())));
+        assert_eq!(judge(text(" \n")), Err(FailureClass::Empty));
+        let thoughts = Choice { reasoning: "hm".to_owned(), ..text("") };
+        assert_eq!(judge(thoughts), Err(FailureClass::Empty));
+        for (finish, class) in [
+            (Finish::Length, FailureClass::Truncated(Cut::Length)),
+            (Finish::ContentFilter, FailureClass::ContentFilter),
+            (Finish::Refusal, FailureClass::Refused),
+        ] {
+            assert_eq!(judge(Choice { finish: Some(finish), ..text("hi") }), Err(class));
+        }
+        let refusal = Choice { refusal: Some("no".to_owned()), ..text("hi") };
+        assert_eq!(judge(refusal), Err(FailureClass::Refused));
+    }
+
+    #[test]
+    fn json_is_taken_out_of_its_wrapping_and_held_against_its_schema() {
+        let schema = json!({ "type": "object", "required": ["a"] });
+        let schema = Expectation::Schema(Arc::new(Schema::compile(&schema).unwrap()));
+        let judge = |said: &str| judge(text(said), &schema);
+        assert_eq!(judge(r#"{"a":1}"#), Ok((false, r#"{"a":1}"#.to_owned())));
+        assert_eq!(judge("```json\n{\"a\":1}\n```"), Ok((true, r#"{"a":1}"#.to_owned())));
+        assert_eq!(judge(r#"{"b":1}"#), Err(FailureClass::Schema));
+        assert_eq!(judge("a is 1"), Err(FailureClass::Malformed));
+    }
+
+    #[test]
+    fn arguments_of_a_tool_are_an_object() {
+        for (arguments, holds) in
+            [("", true), ("{}", true), (r#"{"a":1}"#, true), ("7", false), (r#"{"a":"#, false)]
+        {
+            let call = ToolCall { arguments: arguments.to_owned(), ..ToolCall::default() };
+            let choice = Choice { tool_calls: vec![call], ..Choice::default() };
+            assert_eq!(has_whole_tool_calls(&said(choice.clone())), holds, "{arguments}");
+            assert_eq!(judge(choice, &Expectation::Text).is_ok(), holds, "{arguments}");
         }
     }
 }

@@ -85,6 +85,12 @@ impl Sim {
         Self { forced: Some(faults), ..Self::new(SimConfig::default()) }
     }
 
+    /// The same, at the pace of `config`; what is scripted comes before its faults.
+    #[must_use]
+    pub fn paced(self, config: SimConfig) -> Self {
+        Self { config, ..self }
+    }
+
     /// How many requests came.
     #[must_use]
     pub fn requests(&self) -> u64 {
