@@ -5,7 +5,7 @@ use backstay_core::{
     record::Usage,
 };
 use bytes::Bytes;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 use super::error;
@@ -21,7 +21,9 @@ struct Message {
     kind: Option<String>,
     id: Option<String>,
     model: Option<String>,
-    content: Option<Vec<Block>>,
+    /// `null` is an empty answer; a message without the field is none.
+    #[serde(default, deserialize_with = "given")]
+    content: Option<Option<Vec<Block>>>,
     stop_reason: Option<String>,
     usage: Option<Value>,
 }
@@ -58,12 +60,17 @@ struct Piece {
     stop_reason: Option<String>,
 }
 
+/// Reads a field that is there, be it `null`.
+fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(field: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(field).map(Some)
+}
+
 pub(super) fn reply(body: &Bytes) -> Result<Reply, Failure> {
     let message: Message = payload::read(body, "reply")?;
     if message.kind.as_deref() == Some("error") {
         return Err(error::classify(200, &http::HeaderMap::new(), body));
     }
-    let blocks = message.content.ok_or_else(|| missing("reply", "content"))?;
+    let blocks = message.content.ok_or_else(|| missing("reply", "content"))?.unwrap_or_default();
     let mut choice = Choice { finish: message.stop_reason.and_then(finish), ..Choice::default() };
     for block in blocks {
         match block.kind.as_str() {
