@@ -276,14 +276,19 @@ impl Call<'_> {
 
     fn answer_whole(&mut self, whole: Whole, to: oneshot::Sender<Answer>) {
         let Whole { reply, frames, .. } = whole;
+        self.keep_good(&reply);
+        let outcome = if self.repaired { Outcome::Repaired } else { Outcome::Ok };
+        let head = self.record(outcome, Degraded::None, None, Some(&reply));
+        self.deliver(head, reply, &frames, to);
+    }
+
+    /// Keeps a good answer for the `stale` step.
+    fn keep_good(&self, reply: &Reply) {
         if let (Some(key), [choice]) = (self.cache_key, reply.choices.as_slice())
             && choice.tool_calls.is_empty()
         {
             self.engine.cache().put(key, &choice.text, Instant::now());
         }
-        let outcome = if self.repaired { Outcome::Repaired } else { Outcome::Ok };
-        let head = self.record(outcome, Degraded::None, None, Some(&reply));
-        self.deliver(head, reply, &frames, to);
     }
 
     fn opening(&self) -> StreamOpening {
@@ -355,6 +360,9 @@ impl Call<'_> {
             Err(Broken::Failed(failure)) => (Some(failure), Vec::new()),
             Err(Broken::Gone) => (Some(client_gone()), Vec::new()),
         };
+        if failure.is_none() {
+            self.keep_good(&reply);
+        }
         self.add_usage(reply.usage);
         self.attempts.push(live.sent.settle(failure.as_ref()));
         let outcome = failure.as_ref().map_or(Outcome::Ok, |f| Outcome::Failed(f.class));
