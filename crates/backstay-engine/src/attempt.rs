@@ -206,18 +206,34 @@ async fn open(order: &Order<'_>, sent: &mut Sent) -> Result<Opened, Rejected> {
     if !(200..300).contains(&exchange.status) {
         return Err(read_error(order, exchange).await.into());
     }
-    if order.prompt.stream && is_stream(&exchange) {
-        read_stream(order, exchange.body, sent).await
+    let labelled = is_labelled_document(&exchange);
+    let mut body = exchange.body;
+    if !order.prompt.stream {
+        return read_whole(order, body, None).await;
+    }
+    if !labelled {
+        return read_stream(order, body, None, sent).await;
+    }
+    // The label may be wrong; the first bytes are not.
+    let first = within_idle(order, body.chunk()).await?;
+    if first.as_deref().is_some_and(begins_events) {
+        read_stream(order, body, first, sent).await
     } else {
-        read_whole(order, exchange).await
+        read_whole(order, body, first).await
     }
 }
 
 /// Some servers answer a request for a stream with one JSON document or an HTML page.
-fn is_stream(exchange: &Exchange) -> bool {
+fn is_labelled_document(exchange: &Exchange) -> bool {
     let kind = exchange.headers.get(http::header::CONTENT_TYPE).map(http::HeaderValue::as_bytes);
     let starts = |prefix: &[u8]| kind.is_some_and(|kind| kind.starts_with(prefix));
-    !starts(b"application/json") && !starts(b"text/html")
+    starts(b"application/json") || starts(b"text/html")
+}
+
+/// Events begin with the name of a field or a colon, which no document does.
+fn begins_events(bytes: &[u8]) -> bool {
+    let begins = bytes.trim_ascii_start();
+    [b"data".as_slice(), b"event", b"id", b"retry", b":"].iter().any(|f| begins.starts_with(f))
 }
 
 async fn read_error(order: &Order<'_>, exchange: Exchange) -> Failure {
@@ -233,15 +249,23 @@ async fn read_error(order: &Order<'_>, exchange: Exchange) -> Failure {
     order.entry.provider.wire.decode_error(status, &headers, &bytes)
 }
 
-async fn read_whole(order: &Order<'_>, exchange: Exchange) -> Result<Opened, Rejected> {
-    let bytes = read_body(order, exchange.body).await?;
+/// Reads a document of which `first` has arrived.
+async fn read_whole(
+    order: &Order<'_>,
+    body: Body,
+    first: Option<Bytes>,
+) -> Result<Opened, Rejected> {
+    let bytes = read_body(order, body, first).await?;
     let reply = order.entry.provider.wire.decode(&bytes)?;
     accept(order, reply, Vec::new())
 }
 
-async fn read_body(order: &Order<'_>, mut body: Body) -> Result<Bytes, Failure> {
+async fn read_body(
+    order: &Order<'_>,
+    mut body: Body,
+    mut first: Option<Bytes>,
+) -> Result<Bytes, Failure> {
     let mut whole = BytesMut::new();
-    let mut first: Option<Bytes> = None;
     while let Some(chunk) = within_idle(order, body.chunk()).await? {
         match first.take() {
             None if whole.is_empty() => first = Some(chunk),
@@ -278,11 +302,18 @@ fn accept(order: &Order<'_>, mut reply: Reply, frames: Vec<Frame>) -> Result<Ope
     }
 }
 
-/// Reads a stream up to its commit point or, if it is held back, to its end.
-async fn read_stream(order: &Order<'_>, body: Body, sent: &mut Sent) -> Result<Opened, Rejected> {
+/// Reads a stream, of which `first` has arrived, up to its commit point or, if it is held back, to its
+/// end.
+async fn read_stream(
+    order: &Order<'_>,
+    body: Body,
+    first: Option<Bytes>,
+    sent: &mut Sent,
+) -> Result<Opened, Rejected> {
     let has_schema = !matches!(order.expectation, Expectation::Text);
     let hold_back = order.plan.holds_streams_back(has_schema);
     let mut frames = Frames::new(body, order.entry.provider.wire);
+    first.into_iter().for_each(|chunk| frames.push(chunk));
     let mut sum = Accumulator::new(frames.protocol(), LARGEST_REPLY);
     let mut held = Vec::new();
     let first_token_by = Instant::now() + order.plan.spec.budget.first_token;

@@ -6,6 +6,7 @@ use backstay_providers::{
     sse::SseReader,
     wire::{Delta, Frame, Protocol, Wire},
 };
+use bytes::Bytes;
 
 /// No single event may be larger.
 const LARGEST_EVENT: usize = 4 << 20;
@@ -28,6 +29,11 @@ impl Frames {
         self.wire.protocol()
     }
 
+    /// Takes in bytes of the body that were read before.
+    pub(crate) fn push(&mut self, chunk: Bytes) {
+        self.events.push(chunk);
+    }
+
     /// The next frame of what has already arrived.
     pub(crate) fn next_arrived(&mut self) -> Result<Option<Frame>, Failure> {
         let Some(event) = self.events.next()? else { return Ok(None) };
@@ -39,7 +45,7 @@ impl Frames {
     pub(crate) async fn fill(&mut self) -> Result<bool, Failure> {
         match self.body.chunk().await? {
             Some(chunk) => {
-                self.events.push(chunk);
+                self.push(chunk);
                 Ok(true)
             }
             None => Ok(false),
