@@ -257,8 +257,7 @@ async fn accept(
     http.http1()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_PATIENCE)
-        .max_buf_size(LARGEST_HEAD)
-        .pipeline_flush(true);
+        .max_buf_size(LARGEST_HEAD);
     http.http2().timer(TokioTimer::new()).max_header_list_size(64 << 10);
     loop {
         let stream = match listener.accept().await {
