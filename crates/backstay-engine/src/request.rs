@@ -91,7 +91,8 @@ pub(crate) fn prepare(
     plan: &ReleasePlan,
     request: &Request,
 ) -> Result<Prepared, Failure> {
-    let before = render(plan, request.inputs.as_ref())?;
+    let before = render(plan, request.inputs.as_ref())
+        .map_err(|failure| in_words_of(request.client, failure))?;
     let has_messages = match request.body.get("messages") {
         None => false,
         Some(Value::Array(messages)) => !messages.is_empty(),
@@ -107,7 +108,13 @@ pub(crate) fn prepare(
     let own_format = own_format(request);
     let expectation = match (&plan.output, own_format) {
         (Some(schema), _) => Expectation::Schema(Arc::clone(schema)),
-        (None, Some(format)) => engine.expectation_of(format)?,
+        (None, Some(format)) => engine.expectation_of(format).map_err(|why| {
+            let param = match request.client {
+                Client::OpenAi | Client::Native => "response_format",
+                Client::Anthropic => "output_config.format",
+            };
+            Failure::bad_request(param, why)
+        })?,
         (None, None) => Expectation::Text,
     };
     let body = match (&plan.output, own_format) {
@@ -169,6 +176,18 @@ fn without_format(request: &Request) -> Map<String, Value> {
     body
 }
 
+/// A native request has its inputs at the top, where the others have them in `backstay`.
+fn in_words_of(client: Client, mut failure: Failure) -> Failure {
+    match client {
+        Client::Native => {
+            failure.message = failure.message.replace("`backstay.inputs`", "`inputs`");
+            failure.param = failure.param.map(|param| param.replacen("backstay.", "", 1));
+        }
+        Client::OpenAi | Client::Anthropic => {}
+    }
+    failure
+}
+
 /// The answer format that the client itself asks for.
 fn own_format(request: &Request) -> Option<&Value> {
     match request.client {
@@ -179,7 +198,7 @@ fn own_format(request: &Request) -> Option<&Value> {
 
 impl Engine {
     /// What a client's `response_format` (or Anthropic's `output_config.format`) demands.
-    fn expectation_of(&self, format: &Value) -> Result<Expectation, Failure> {
+    fn expectation_of(&self, format: &Value) -> Result<Expectation, String> {
         match format.get("type").and_then(Value::as_str) {
             Some("json_object") => Ok(Expectation::JsonObject),
             Some("json_schema") => {
@@ -194,15 +213,13 @@ impl Engine {
     }
 
     /// Compiles a schema that came with a request, or finds it compiled.
-    fn client_schema(&self, schema: &Value) -> Result<Arc<Schema>, Failure> {
+    fn client_schema(&self, schema: &Value) -> Result<Arc<Schema>, String> {
         let text = serde_json::to_vec(schema).unwrap_or_default();
         let key = cache::key("", std::iter::once(text.as_slice()));
         if let Some(known) = self.schemas().get(&key) {
             return Ok(known);
         }
-        let compiled = Schema::compile(schema)
-            .map(Arc::new)
-            .map_err(|why| Failure::bad_request("response_format", why))?;
+        let compiled = Arc::new(Schema::compile(schema)?);
         self.schemas().insert(key, Arc::clone(&compiled));
         Ok(compiled)
     }

@@ -70,6 +70,12 @@ impl TargetState {
         }
     }
 
+    /// Whether one more attempt would be shed.
+    fn is_full(&self) -> bool {
+        self.permits.available_permits() == 0
+            && self.waiting.load(Ordering::Relaxed) >= self.most_waiting
+    }
+
     /// Waits for a place among the target's concurrent attempts.
     ///
     /// # Errors
@@ -105,12 +111,16 @@ impl<'a> QueuePlace<'a> {
         if waiting.fetch_add(1, Ordering::Relaxed) < most {
             return Ok(place);
         }
-        Err(Failure::new(
-            FailureClass::Overloaded,
-            "the target's limit of concurrent attempts is reached and its queue is full",
-        )
-        .with_retry_after(Some(Duration::from_secs(1))))
+        Err(queue_full())
     }
+}
+
+fn queue_full() -> Failure {
+    Failure::new(
+        FailureClass::Overloaded,
+        "the target's limit of concurrent attempts is reached and its queue is full",
+    )
+    .with_retry_after(Some(Duration::from_secs(1)))
 }
 
 impl Drop for QueuePlace<'_> {
@@ -206,7 +216,8 @@ impl Gate {
             let standing = lock(&self.state.standing);
             (standing.hold.is_some_and(|hold| now < hold.until), standing.tokens.allow())
         };
-        let admits = !held && lock(&self.breaker).would_admit(now.into_std());
+        let open = !held && !self.state.is_full();
+        let admits = open && lock(&self.breaker).would_admit(now.into_std());
         TargetView { admits, retry_tokens, window }
     }
 
@@ -219,6 +230,9 @@ impl Gate {
     pub(crate) fn refusal(&self, now: Instant) -> Failure {
         let hold = lock(&self.state.standing).hold.filter(|hold| now < hold.until);
         let Some(hold) = hold else {
+            if lock(&self.breaker).would_admit(now.into_std()) && self.state.is_full() {
+                return queue_full();
+            }
             return Failure::new(
                 FailureClass::CircuitOpen,
                 "the breaker of this target is open after too many failures",

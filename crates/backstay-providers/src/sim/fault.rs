@@ -244,7 +244,7 @@ faults! {
         fails(Class::Connection), fails(Class::Connection),
         "The connection is reset once the request is sent.";
     ResetAfterHeaders "reset-after-headers" Effect::Sends(Sends::ResetAfterHeaders),
-        fails(Class::Connection), fails(Class::Connection),
+        cut(Cut::Stream), cut(Cut::Stream),
         "Headers, then the connection is reset.";
     TlsFailure "tls-failure" Effect::Drop(Drop::Tls),
         fails(Class::Connection), fails(Class::Connection),

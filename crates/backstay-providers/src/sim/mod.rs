@@ -246,7 +246,7 @@ impl SimBody {
     /// The next bytes; `None` at the proper end. Dropping the future loses nothing but the pause.
     ///
     /// # Errors
-    /// `connection` for a reset, `truncated` for a body that is shorter than announced.
+    /// `truncated` for a reset and for a body that is shorter than announced.
     pub async fn chunk(&mut self) -> Result<Option<Bytes>, Failure> {
         if self.current.is_none() {
             self.current = self.pieces.next();
@@ -268,7 +268,7 @@ impl SimBody {
             End::Complete => Ok(None),
             End::Hang => pending().await,
             End::Reset => Err(Failure::new(
-                FailureClass::Connection,
+                FailureClass::Truncated(Cut::Stream),
                 "the simulated provider reset the connection before the end of its answer",
             )),
             End::CloseEarly => Err(Failure::new(

@@ -9,7 +9,7 @@ use std::{
 use bytes::Bytes;
 use http::{
     HeaderMap, HeaderName, HeaderValue,
-    header::{CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER},
+    header::{CONTENT_ENCODING, CONTENT_TYPE, DATE, RETRY_AFTER},
 };
 use serde_json::Value;
 
@@ -184,9 +184,10 @@ fn choose(request: &SimRequest<'_>, config: &SimConfig, moment: &Moment) -> Resu
         });
     }
     if let Some(named) = Named::parse(&request.model) {
-        let over = named.times.is_some_and(|times| moment.of_model >= times);
+        let spared = moment.of_model < named.after;
+        let over = named.times.is_some_and(|times| moment.of_model >= named.after + times);
         let healed = named.heals && request.is_repair();
-        return Ok(if over || healed { Fault::None } else { named.fault });
+        return Ok(if spared || over || healed { Fault::None } else { named.fault });
     }
     let scheduled = config.schedule.iter().find(|schedule| {
         let since = moment.elapsed.checked_sub(schedule.after);
@@ -203,10 +204,13 @@ fn choose(request: &SimRequest<'_>, config: &SimConfig, moment: &Moment) -> Resu
     Ok(struck.map_or(Fault::None, |share| share.fault))
 }
 
-/// A model's name that asks for a fault: `stall`, `stall*2`, `wrong-type+heals`, `any/stall`.
+/// A model's name that asks for a fault: `stall`, `stall~1`, `stall*2`, `wrong-type+heals`,
+/// `any/stall`.
 #[derive(Debug, PartialEq, Eq)]
 struct Named {
     fault: Fault,
+    /// Requests before the fault begins.
+    after: u64,
     times: Option<u64>,
     heals: bool,
 }
@@ -219,10 +223,14 @@ impl Named {
             None => (name, false),
         };
         let (name, times) = match name.rsplit_once('*') {
-            Some((name, times)) => (name, Some(times.parse().ok()?)),
+            Some((name, times)) => (name, Some(u64::from(times.parse::<u32>().ok()?))),
             None => (name, None),
         };
-        Fault::from_name(name).map(|fault| Self { fault, times, heals })
+        let (name, after) = match name.rsplit_once('~') {
+            Some((name, after)) => (name, u64::from(after.parse::<u32>().ok()?)),
+            None => (name, 0),
+        };
+        Fault::from_name(name).map(|fault| Self { fault, after, times, heals })
     }
 }
 
@@ -255,12 +263,14 @@ impl Scene<'_> {
             Hint::Millis => script
                 .with(HeaderName::from_static("retry-after-ms"), HeaderValue::from_static("250")),
             Hint::Date => {
-                // Dates have whole seconds: three ahead is at least two.
-                let date = httpdate::fmt_http_date(self.moment.wall + Duration::from_secs(3));
-                match HeaderValue::from_str(&date) {
-                    Ok(date) => script.with(RETRY_AFTER, date),
-                    Err(_) => script,
-                }
+                // Dates have whole seconds: three ahead is at least two. As any server, it says what
+                // its own clock shows.
+                let date = |ahead| {
+                    let date = self.moment.wall + Duration::from_secs(ahead);
+                    HeaderValue::from_str(&httpdate::fmt_http_date(date)).ok()
+                };
+                let Some((now, then)) = date(0).zip(date(3)) else { return script };
+                script.with(DATE, now).with(RETRY_AFTER, then)
             }
         }
     }

@@ -135,7 +135,7 @@ async fn faults_of_the_connection_look_as_a_transport_would_report_them() {
         let hung = fresh(Fault::HangFirstToken, kind).await;
         assert_eq!((hung.status(), hung.size, hung.end), (200, 0, "hangs"));
         let reset = fresh(Fault::ResetAfterHeaders, kind).await;
-        assert_eq!((reset.status(), reset.size, reset.end), (200, 0, "connection"));
+        assert_eq!((reset.status(), reset.size, reset.end), (200, 0, "truncated_stream"));
         let stalled = fresh(Fault::Stall, kind).await;
         assert_eq!(stalled.end, "hangs");
         assert!(stalled.size > 0 && stalled.size < fresh(Fault::None, kind).await.size);
@@ -302,6 +302,9 @@ async fn names_count_heal_and_come_before_the_settings() {
     assert_eq!(status("some/path/529").await, 529);
     assert_eq!([status("503*2").await, status("503*2").await], [503, 503]);
     assert_eq!([status("503*2").await, status("503*1").await], [200, 503]);
+    assert_eq!([status("500~1").await, status("500~1").await], [200, 500]);
+    let once = [status("500~1*1").await, status("500~1*1").await, status("500~1*1").await];
+    assert_eq!(once, [200, 500, 200]);
     let mut request = ask(Protocol::OpenAi, "503", false);
     let header = HeaderName::from_static(FAULT_HEADER);
     request.headers.push((header.clone(), HeaderValue::from_static("401")));
@@ -310,7 +313,7 @@ async fn names_count_heal_and_come_before_the_settings() {
     let refused = play(&sim, &request).await;
     assert_eq!(refused.status(), 400);
     assert!(refused.text().contains("teapot"));
-    assert_eq!(sim.requests(), 9);
+    assert_eq!(sim.requests(), 14);
     assert_eq!(sim.requests_by_model()["503*2"], 3);
 }
 
