@@ -63,11 +63,11 @@ impl<'a> Project<'a> {
     /// Makes an API key; from then on every request to the project's server has to carry one.
     pub(crate) fn add_key(&self) -> anyhow::Result<String> {
         let mut command = backstay(self.lane)?;
-        command.current_dir(&self.dir).args(["keys", "add", "test", "--json"]);
+        command.args(["keys", "create", "test", "--json", "--dir"]).arg(&self.dir);
         let answer: Value = serde_json::from_str(&process::read(&mut command)?)
-            .context("`backstay keys add --json` did not print JSON")?;
+            .context("`backstay keys create --json` did not print JSON")?;
         let key = answer.get("key").and_then(Value::as_str);
-        Ok(key.context("`backstay keys add --json` printed no `key`")?.to_owned())
+        Ok(key.context("`backstay keys create --json` printed no `key`")?.to_owned())
     }
 
     /// Starts `backstay serve`.
