@@ -1,29 +1,14 @@
-//! What the engine hands back: an answer that cannot be empty, with what is told of it in headers,
-//! and the record that is kept of it.
+//! What the engine hands back: an answer that cannot be empty, with what is told of it in headers.
 
 use std::time::Duration;
 
 use backstay_core::{
     failure::Failure,
-    record::{AttemptRecord, CallId, CallRecord, Degraded, Outcome, Usage, Variant},
-    redact::{redact, redact_secrets},
-    release::Capture,
+    record::{AttemptRecord, CallId, Degraded, Outcome, Usage, Variant},
 };
 use backstay_providers::wire::{ErrorView, Reply};
 use bytes::Bytes;
-use serde_json::json;
 use tokio::sync::mpsc;
-
-use crate::{
-    Engine,
-    attempt::micros,
-    call::{Call, cut_to},
-    plan::ReleasePlan,
-    request::Request,
-};
-
-/// A text longer than this is cut before it is kept.
-const LONGEST_TEXT: usize = 64 << 10;
 
 /// What is told of an answer, whatever its body is.
 #[derive(Clone, Debug)]
@@ -90,141 +75,4 @@ pub struct Answer {
     pub head: Head,
     /// What it says.
     pub body: AnswerBody,
-}
-
-impl Call<'_> {
-    /// The head of an answer as things stand.
-    pub(crate) fn head(&self, outcome: Option<Outcome>, degraded: Degraded) -> Head {
-        let latency = self.request.received.elapsed();
-        let upstream: u64 = self.attempts.iter().map(|attempt| attempt.took_us).sum();
-        let elsewhere = Duration::from_micros(upstream) + self.paused;
-        Head {
-            id: self.request.id,
-            call: self.plan.spec.call.clone(),
-            release: self.plan.id.clone(),
-            variant: self.variant,
-            outcome,
-            degraded,
-            failure: None,
-            attempts: self.attempts.clone(),
-            latency,
-            overhead: latency.saturating_sub(elsewhere),
-            usage: self.usage,
-        }
-    }
-
-    /// Hands the call's one record over and returns the head of its answer.
-    pub(crate) fn record(
-        &self,
-        outcome: Outcome,
-        degraded: Degraded,
-        failure: Option<&Failure>,
-        reply: Option<&Reply>,
-    ) -> Head {
-        let head = Head { failure: failure.cloned(), ..self.head(Some(outcome), degraded) };
-        self.engine.keep(|| {
-            let mut record = blank(&self.request, &head, self.plan.spec.capture);
-            if let Some(reply) = reply {
-                record.model.clone_from(&reply.model);
-                record.upstream_id.clone_from(&reply.id);
-                record.answer = captured(&answer_text(reply), self.plan.spec.capture);
-            }
-            record
-        });
-        head
-    }
-}
-
-impl Engine {
-    /// Records a request that was refused before its first attempt, and answers with the failure.
-    pub fn refuse(
-        &self,
-        request: &Request,
-        plan: Option<(&ReleasePlan, Variant)>,
-        failure: &Failure,
-    ) -> Answer {
-        let latency = request.received.elapsed();
-        let capture = plan.map_or(Capture::Redacted, |(plan, _)| plan.spec.capture);
-        let head = Head {
-            id: request.id,
-            call: plan.map_or_else(|| "default".to_owned(), |(plan, _)| plan.spec.call.clone()),
-            release: plan.and_then(|(plan, _)| plan.id.clone()),
-            variant: plan.map_or(Variant::Direct, |(_, variant)| variant),
-            outcome: Some(Outcome::Failed(failure.class)),
-            degraded: Degraded::None,
-            failure: Some(failure.clone()),
-            attempts: Vec::new(),
-            latency,
-            overhead: latency,
-            usage: None,
-        };
-        self.keep(|| blank(request, &head, capture));
-        Answer { head, body: AnswerBody::Failed(Box::new(failure.clone())) }
-    }
-}
-
-fn blank(request: &Request, head: &Head, capture: Capture) -> CallRecord {
-    let failure = head.failure.as_ref();
-    CallRecord {
-        id: head.id,
-        call: head.call.clone(),
-        release: head.release.clone(),
-        variant: head.variant,
-        protocol: request.client.name().to_owned(),
-        stream: request.stream,
-        unit: request.unit.as_deref().map(|unit| redact(unit).into_owned()),
-        outcome: head.outcome.unwrap_or(Outcome::Ok),
-        degraded: head.degraded,
-        message: failure.map(|failure| redact(&failure.message).into_owned()),
-        violation: failure.and_then(|failure| failure.violation.clone()).map(|mut violation| {
-            violation.reason = redact(&violation.reason).into_owned();
-            violation
-        }),
-        latency_us: micros(head.latency),
-        first_token_us: head
-            .attempts
-            .last()
-            .and_then(|last| last.first_token_us.map(|first| last.started_us + first)),
-        overhead_us: micros(head.overhead),
-        usage: head.usage,
-        model: None,
-        upstream_id: None,
-        attempts: head.attempts.clone(),
-        request: captured(&String::from_utf8_lossy(&request.raw), capture),
-        answer: None,
-    }
-}
-
-/// A text as it may be kept.
-fn captured(text: &str, capture: Capture) -> Option<String> {
-    if text.is_empty() {
-        return None;
-    }
-    // Cut first, so that the cost of redaction is bounded too.
-    let shortened;
-    let text = if text.len() > LONGEST_TEXT {
-        shortened = format!("{}… [cut: {} bytes in all]", cut_to(text, LONGEST_TEXT), text.len());
-        &shortened
-    } else {
-        text
-    };
-    match capture {
-        Capture::None => None,
-        Capture::Redacted => Some(redact(text).into_owned()),
-        Capture::Full => Some(redact_secrets(text).into_owned()),
-    }
-}
-
-fn answer_text(reply: &Reply) -> String {
-    let Some(choice) = reply.choices.first() else { return String::new() };
-    if let Some(refusal) = &choice.refusal {
-        return refusal.clone();
-    }
-    if choice.tool_calls.is_empty() {
-        return choice.text.clone();
-    }
-    let calls = choice.tool_calls.iter();
-    let calls: Vec<_> =
-        calls.map(|call| json!({"name": call.name, "arguments": call.arguments})).collect();
-    json!({ "text": choice.text, "tool_calls": calls }).to_string()
 }
