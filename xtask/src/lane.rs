@@ -7,7 +7,7 @@ use anyhow::bail;
 use crate::{count::Count, process, setup::Setup, workspace::Workspace};
 
 /// The longest that one command of cargo may take: a build of everything on a slow machine.
-pub(crate) const CARGO_LIMIT: Duration = Duration::from_secs(60 * 60);
+pub(crate) const CARGO_LIMIT: Duration = Duration::from_secs(25 * 60);
 
 /// What a lane runs with.
 #[derive(Debug)]

@@ -12,9 +12,10 @@ use anyhow::{Context, bail};
 use serde_json::Value;
 
 use crate::{
-    lane::Lane,
+    lane::{CARGO_LIMIT, Lane},
     process::{self, Server},
     setup,
+    workspace::Workspace,
 };
 
 /// How long a server may take until it listens.
@@ -60,14 +61,19 @@ impl<'a> Project<'a> {
         Ok(Self { lane, name, dir })
     }
 
+    /// Where the copy is.
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
     /// Makes an API key; from then on every request to the project's server has to carry one.
     pub(crate) fn add_key(&self) -> anyhow::Result<String> {
         let mut command = backstay(self.lane)?;
-        command.current_dir(&self.dir).args(["keys", "add", "test", "--json"]);
+        command.args(["keys", "create", "test", "--json", "--dir"]).arg(&self.dir);
         let answer: Value = serde_json::from_str(&process::read(&mut command)?)
-            .context("`backstay keys add --json` did not print JSON")?;
+            .context("`backstay keys create --json` did not print JSON")?;
         let key = answer.get("key").and_then(Value::as_str);
-        Ok(key.context("`backstay keys add --json` printed no `key`")?.to_owned())
+        Ok(key.context("`backstay keys create --json` printed no `key`")?.to_owned())
     }
 
     /// Starts `backstay serve`.
@@ -82,10 +88,15 @@ impl<'a> Project<'a> {
 fn backstay(lane: &Lane<'_>) -> anyhow::Result<Command> {
     let mut build = process::command("cargo");
     build.current_dir(&lane.workspace.root).args(["build", "--quiet", "--package", "backstay"]);
-    process::run(&mut build, &lane.log, Duration::from_secs(30 * 60))?;
-    let mut command = process::command(lane.workspace.target.join("debug/backstay"));
+    process::run(&mut build, &lane.log, CARGO_LIMIT)?;
+    let mut command = process::command(binary(lane.workspace));
     command.current_dir(lane.workspace.test_env());
     Ok(command)
+}
+
+/// Where cargo puts the binary.
+pub(crate) fn binary(workspace: &Workspace) -> PathBuf {
+    workspace.target.join("debug/backstay")
 }
 
 fn log(lane: &Lane<'_>, server: &str) -> PathBuf {

@@ -8,7 +8,7 @@ use anyhow::{Context, bail};
 use crate::{
     lane::Lane,
     process::{self, Server},
-    project::Project,
+    project::{self, Project},
     setup::{self, Setup},
     workspace::Workspace,
 };
@@ -16,7 +16,7 @@ use crate::{
 /// How long loading the model may take.
 const READY: Duration = Duration::from_secs(120);
 /// How long the lane's questions may take altogether.
-const LIMIT: Duration = Duration::from_secs(5 * 60);
+const LIMIT: Duration = Duration::from_secs(6 * 60);
 
 /// Fetches the model and serves it in the foreground.
 pub(crate) fn run(workspace: &Workspace, port: u16, fetch: bool) -> anyhow::Result<bool> {
@@ -41,11 +41,14 @@ pub(crate) fn lane(lane: &Lane<'_>) -> anyhow::Result<()> {
     let log = lane.log.with_file_name("real-model.upstream.log");
     drop(std::fs::remove_file(&log)); // absent on the first run
     let model = Server::start(&mut command(&setup, 0)?, &log, READY)?;
-    let backstay = Project::copy(lane, "real-model/project", "open", &model.url)?.serve()?;
+    let project = Project::copy(lane, "real-model/project", "open", &model.url)?;
+    let backstay = project.serve()?;
     python
         .current_dir(lane.workspace.root.join("tests/real-model"))
         .env("PYTHONDONTWRITEBYTECODE", "1")
         .env("BACKSTAY_URL", &backstay.url)
+        .env("BACKSTAY_BIN", project::binary(lane.workspace))
+        .env("BACKSTAY_DIR", project.dir())
         .arg("lane.py");
     lane.tests(&mut python, LIMIT)
 }

@@ -11,6 +11,8 @@
 //! or not the client still listens, and it leaves exactly one record. The record is handed over before
 //! the client learns that the call is over. All control flow is in here; what it calls is straight-line.
 
+mod record;
+
 use std::{sync::Arc, time::Duration};
 
 use backstay_core::{
@@ -475,7 +477,7 @@ fn no_target() -> Failure {
 }
 
 /// The start of `text`, at most `bytes` long.
-pub(crate) fn cut_to(text: &str, bytes: usize) -> String {
+fn cut_to(text: &str, bytes: usize) -> String {
     let end = (0..=bytes.min(text.len())).rev().find(|&end| text.is_char_boundary(end));
     text.get(..end.unwrap_or(0)).unwrap_or_default().to_owned()
 }

@@ -45,7 +45,7 @@ impl Frames {
     pub(crate) async fn fill(&mut self) -> Result<bool, Failure> {
         match self.body.chunk().await? {
             Some(chunk) => {
-                self.push(chunk);
+                self.events.push(chunk);
                 Ok(true)
             }
             None => Ok(false),

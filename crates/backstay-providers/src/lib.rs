@@ -7,6 +7,7 @@ pub mod accumulate;
 pub mod anthropic;
 pub mod openai;
 mod payload;
+mod protocol;
 pub mod provider;
 mod rejection;
 pub mod retry_after;

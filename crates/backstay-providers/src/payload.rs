@@ -1,10 +1,12 @@
-//! Reads a provider's JSON into types, and says where it is not what the format promises.
+//! Reads a provider's JSON into types, says where it is not what the format promises, and writes JSON.
 //!
 //! The message names the place and what was expected there. It never quotes the payload, which can
 //! hold what users wrote.
 
 use backstay_core::failure::{Failure, FailureClass};
+use bytes::Bytes;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 /// Reads `bytes`, which the sentence calls `what` ("reply", "stream event").
 ///
@@ -49,6 +51,14 @@ fn mismatch(error: &serde_json::Error) -> String {
         Some(field) => format!("no field {field}"),
         None => "an unexpected value".to_owned(),
     }
+}
+
+/// The bytes of a body.
+pub(crate) fn to_bytes(body: &Value) -> Result<Bytes, Failure> {
+    // A `Value` can always be written to memory; the failure keeps this total.
+    serde_json::to_vec(body).map(Bytes::from).map_err(|_| {
+        Failure::new(FailureClass::BadRequest, "the request cannot be written as JSON")
+    })
 }
 
 fn upstream(message: String) -> Failure {

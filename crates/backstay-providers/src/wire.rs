@@ -18,7 +18,10 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::{Map, Value, json};
 
-use crate::{anthropic, openai, sse::SseEvent};
+use crate::sse::SseEvent;
+
+/// What stands for the refusal of a provider that gives no words to it.
+pub(crate) const REFUSAL: &str = "The model declined to answer.";
 
 /// The wire format of a client or of a provider.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -42,60 +45,12 @@ impl Protocol {
         }
     }
 
-    /// The upstream side of the format.
-    #[must_use]
-    pub fn wire(self) -> &'static dyn Wire {
-        match self {
-            Self::OpenAi => &openai::OpenAi,
-            Self::Anthropic => &anthropic::Anthropic,
-        }
-    }
-
-    /// Writes a complete reply of any provider for a client that speaks this format. `created_unix`
-    /// is in seconds.
-    ///
-    /// # Errors
-    /// `upstream_error` if the text of a reply was mended and its `raw` is not in its own format.
-    pub fn render_reply(self, reply: &Reply, created_unix: u64) -> Result<Bytes, Failure> {
-        match self {
-            Self::OpenAi => openai::render_reply(reply, created_unix),
-            Self::Anthropic => anthropic::render_reply(reply),
-        }
-    }
-
-    /// The body of an error answer.
-    #[must_use]
-    pub fn error_body(self, view: &ErrorView) -> Value {
-        match self {
-            Self::OpenAi => openai::error_body(view),
-            Self::Anthropic => anthropic::error_body(view),
-        }
-    }
-
-    /// The event that ends a stream which failed; nothing may follow it.
-    #[must_use]
-    pub fn error_event(self, view: &ErrorView) -> Vec<u8> {
-        match self {
-            Self::OpenAi => openai::error_event(view),
-            Self::Anthropic => anthropic::error_event(view),
-        }
-    }
-
     /// The event that ends a stream whose provider left it out.
     #[must_use]
     pub const fn terminal_event(self) -> &'static [u8] {
         match self {
             Self::OpenAi => b"data: [DONE]\n\n",
             Self::Anthropic => b"event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n",
-        }
-    }
-
-    /// A writer for a client's stream.
-    #[must_use]
-    pub fn stream_writer(self, opening: StreamOpening) -> Box<dyn StreamWriter> {
-        match self {
-            Self::OpenAi => Box::new(openai::ChunkWriter::new(opening)),
-            Self::Anthropic => Box::new(anthropic::MessageWriter::new(opening)),
         }
     }
 }

@@ -1,16 +1,19 @@
 //! What the handlers share.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, AtomicUsize, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::Duration,
 };
 
 use arc_swap::ArcSwap;
-use backstay_core::failure::Failure;
+use backstay_core::failure::{Failure, FailureClass};
 use backstay_engine::Engine;
 use http::HeaderMap;
 
-use crate::{auth::Keys, gateway::too_many_calls};
+use crate::auth::Keys;
 
 /// Bounds of what comes in.
 #[derive(Clone, Copy, Debug)]
@@ -99,4 +102,13 @@ impl Server {
         }
         Ok(arriving)
     }
+}
+
+/// The failure of a request beyond the server's own limit of calls at once.
+fn too_many_calls(limit: usize) -> Failure {
+    Failure::new(
+        FailureClass::Overloaded,
+        format!("{limit} calls are under way, which is this server's limit (server.max_in_flight)"),
+    )
+    .with_retry_after(Some(Duration::from_secs(1)))
 }

@@ -115,24 +115,6 @@ pub(crate) fn bare(started_ms: u64, n: u64) -> CallRecord {
     }
 }
 
-/// What is measured: one attempt that went well, and 2 KB of bodies.
-pub(crate) fn typical(started_ms: u64, n: u64) -> CallRecord {
-    let mut record = full(started_ms, n);
-    record.attempts.truncate(1);
-    record.attempts[0].failure = None;
-    record.attempts[0].message = None;
-    CallRecord {
-        outcome: Outcome::Ok,
-        degraded: Degraded::None,
-        message: None,
-        violation: None,
-        request: Some("q".repeat(1_500)),
-        answer: Some("a".repeat(500)),
-        rejected: None,
-        ..record
-    }
-}
-
 pub(crate) fn call(record: CallRecord) -> Entry {
     Entry::Call(Box::new(record))
 }

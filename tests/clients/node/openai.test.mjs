@@ -81,6 +81,18 @@ describe("answers", () => {
         checkTicket(answer.choices[0].message.parsed ?? JSON.parse(answer.choices[0].message.content));
     });
 
+    it("that refuse", async () => {
+        const {data, response} = await ask("up/refusal").withResponse();
+        checkHeaders(response.headers, {outcome: "refused"});
+        assert.ok(data.choices[0].message.refusal);
+    });
+
+    it("that are a message name the failure", async () => {
+        const {data, response} = await ask("chat-message").withResponse();
+        checkHeaders(response.headers, {degraded: "message", outcome: "overloaded"});
+        assert.match(data.choices[0].message.content, /overloaded/);
+    });
+
     it("that are degraded say so", async () => {
         const {data, response} = await askCall("triage-static").withResponse();
         checkHeaders(response.headers, {degraded: "static", outcome: "overloaded"});
@@ -96,7 +108,7 @@ describe("streams", () => {
             stream: true,
             stream_options: {include_usage: true},
         }).withResponse();
-        checkHeaders(response.headers);
+        checkHeaders(response.headers, {outcome: "pending"}); // how it ends is not known yet
         for await (const chunk of data) {
             text += chunk.choices[0]?.delta.content ?? "";
             usage = chunk.usage ?? usage;
@@ -111,7 +123,11 @@ describe("streams", () => {
         checkTicket(JSON.parse(answer.choices[0].message.content));
     });
 
-    for (const [model, failure] of [["up/error-event", "overloaded"], ["up/cut-stream", "truncated"]]) {
+    for (const [model, failure] of [
+        ["up/error-event", "upstream_error"],
+        ["upa/error-event", "overloaded"],
+        ["up/cut-stream", "truncated"],
+    ]) {
         it(`of ${model} end in an error`, async () => {
             let text = "";
             await assert.rejects(
@@ -148,6 +164,22 @@ describe("tools", () => {
                 tool_choice: "none",
             });
             assert.ok(answer.choices[0].message.content);
+        });
+    }
+});
+
+describe("tools in a stream", () => {
+    for (const model of ["up/ok", "upa/ok"]) {
+        it(`of ${model}`, async () => {
+            const asking = client.chat.completions.stream({
+                model,
+                messages,
+                tools: [weather],
+                tool_choice: "required",
+            });
+            const {finish_reason, message} = (await asking.finalChatCompletion()).choices[0];
+            assert.equal(finish_reason, "tool_calls");
+            assert.equal(typeof JSON.parse(message.tool_calls[0].function.arguments).city, "string");
         });
     }
 });

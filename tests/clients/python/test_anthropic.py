@@ -6,9 +6,11 @@ A target whose model names a fault is asked once in a test run, so that no break
 import json
 import os
 import unittest
+from typing import Literal
 
 import anthropic
 from anthropic import Anthropic
+from pydantic import BaseModel
 
 import expect
 
@@ -22,6 +24,11 @@ WEATHER = {
         "required": ["city"],
     },
 }
+
+
+class Ticket(BaseModel):
+    priority: Literal["low", "normal", "urgent"]
+    summary: str
 
 
 def client(base_url=None, key="unused"):
@@ -89,7 +96,8 @@ class Streams(Case):
                 with self.client.messages.stream(**self.options(model, {})) as stream:
                     text = "".join(stream.text_stream)
                     message = stream.get_final_message()
-                    expect.headers(self, stream.response.headers)
+                    # How it ends is not known yet when the headers are sent.
+                    expect.headers(self, stream.response.headers, outcome="pending")
                 self.assertTrue(text)
                 self.assertEqual(text_of(message), text)
                 self.assertEqual(message.stop_reason, "end_turn")
@@ -100,7 +108,7 @@ class Streams(Case):
             expect.headers(self, stream.response.headers, degraded="message", outcome="overloaded")
             self.assertIn("overloaded", text_of(stream.get_final_message()))
 
-    def check_failing(self, model):
+    def check_failing(self, model, kind):
         text = ""
         with self.assertRaises(anthropic.APIError) as caught:
             for event in self.ask(model, stream=True):
@@ -108,13 +116,24 @@ class Streams(Case):
                     text += event.delta.text
         self.assertTrue(text, "the failure came after the first content")
         self.assertEqual(caught.exception.body["type"], "error")
-        self.assertTrue(caught.exception.body["error"]["message"])
+        error = caught.exception.body["error"]
+        self.assertEqual(error["type"], kind)
+        self.assertTrue(error["message"])
+        self.assertTrue(error["call_id"])
 
     def test_an_error_in_the_middle(self):
-        self.check_failing("upa/error-event")
+        self.check_failing("upa/error-event", "overloaded_error")
+
+    def test_an_error_in_the_middle_over_another_protocol(self):
+        self.check_failing("up/error-event", "api_error")
 
     def test_a_stream_that_is_cut(self):
-        self.check_failing("upa/cut-stream")
+        self.check_failing("upa/cut-stream", "api_error")
+
+    def test_a_stream_that_fails_before_its_first_content_is_an_error_status(self):
+        with self.assertRaises(anthropic.InternalServerError) as caught:
+            self.ask("up/500", stream=True)
+        self.assertEqual(caught.exception.status_code, 502)
 
 
 class Tools(Case):
@@ -142,10 +161,38 @@ class Tools(Case):
 
     def test_in_a_stream(self):
         options = {"tools": [WEATHER], "tool_choice": {"type": "any"}}
-        with self.client.messages.stream(**self.options("upa/ok", options)) as stream:
-            message = stream.get_final_message()
-        use = next(block for block in message.content if block.type == "tool_use")
-        self.assertIsInstance(use.input["city"], str)
+        for model in ("upa/ok", "up/ok"):
+            with self.subTest(model):
+                with self.client.messages.stream(**self.options(model, options)) as stream:
+                    message = stream.get_final_message()
+                use = next(block for block in message.content if block.type == "tool_use")
+                self.assertIsInstance(use.input["city"], str)
+                self.assertEqual(message.stop_reason, "tool_use")
+
+
+class StructuredOutput(Case):
+    def parse(self, model, **options):
+        options = {"output_format": Ticket, **self.options(model, options)}
+        return self.client.messages.parse(**options)
+
+    def test_a_schema_of_the_client(self):
+        for model in ("upa/ok", "up/ok", "chat"):
+            with self.subTest(model):
+                self.assertIsInstance(self.parse(model).parsed_output, Ticket)
+
+    def test_a_schema_of_the_release(self):
+        for call in ("triage", "triage-fenced", "triage-static"):
+            with self.subTest(call):
+                extra = {"backstay": {"inputs": expect.TICKET}}
+                answer = self.parse(call, messages=[], extra_body=extra)
+                self.assertIsInstance(answer.parsed_output, Ticket)
+
+    def test_a_refusal(self):
+        for model in ("upa/refusal", "up/refusal"):
+            with self.subTest(model):
+                raw = self.ask_raw(model)
+                expect.headers(self, raw.headers, outcome="refused")
+                self.assertEqual(raw.parse().stop_reason, "refusal")
 
 
 class Failures(Case):

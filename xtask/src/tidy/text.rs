@@ -17,6 +17,11 @@ const OF_ONE_MACHINE: [&str; 3] =
 const NAMELESS: [&str; 8] =
     ["util", "utils", "common", "helper", "helpers", "manager", "managers", "misc"];
 
+/// The one reason for a test that does not run by itself: another test runs it, as a process of its own.
+/// In pieces, so that this file does not hold it.
+const IGNORED: &str = concat!("#[ig", "nore");
+const BODY_OF_A_CHILD: &str = " = \"body of a child process";
+
 /// Checks one text file.
 pub(super) fn check(name: &str, text: &str) -> Vec<Finding> {
     let mut findings = Vec::new();
@@ -35,6 +40,14 @@ pub(super) fn check(name: &str, text: &str) -> Vec<Finding> {
             && let Some(word) = UNFINISHED.iter().find(|word| has_word(line, word))
         {
             findings.push(Finding::new(place(), format!("`{word}`: finish it or open an issue")));
+        }
+        if name.ends_with(".rs")
+            && let Some((_, rest)) = line.split_once(IGNORED)
+            && !rest.starts_with(BODY_OF_A_CHILD)
+        {
+            let message = "no test is skipped: run it, delete it, or say whose \
+                `body of a child process` it is";
+            findings.push(Finding::new(place(), message));
         }
         if let Some(path) = OF_ONE_MACHINE.iter().find(|path| has_root(line, path)) {
             let message = format!("`{path}…` is a path of one machine: make it relative");
@@ -99,6 +112,14 @@ mod tests {
         }
         assert_eq!(broken("a.py", &format!("mktemp {}X", UNFINISHED[1])), 0);
         assert_eq!(broken("a.rs", "//! A todo list.\n"), 0);
+    }
+
+    #[test]
+    fn no_test_is_skipped() {
+        assert_eq!(broken("a.rs", &format!("//! A.\n{IGNORED}{BODY_OF_A_CHILD} of b\"]\n")), 0);
+        assert_eq!(broken("a.rs", &format!("//! A.\n{IGNORED}]\n")), 1);
+        assert_eq!(broken("a.rs", &format!("//! A.\n    {IGNORED} = \"slow\"]\n")), 1);
+        assert_eq!(broken("a.md", &format!("{IGNORED}]")), 0);
     }
 
     #[test]

@@ -8,9 +8,9 @@ use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
 use crate::{
-    openai::{REFUSAL, to_bytes},
-    payload, sse,
-    wire::{Choice, ErrorView, Finish, Protocol, Reply, ToolCall},
+    payload::{self, to_bytes},
+    sse,
+    wire::{Choice, ErrorView, Finish, Protocol, REFUSAL, Reply, ToolCall},
 };
 
 /// A complete reply as a `message`: the provider's own bytes where they are in this format, with only

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::{from_openai, schema};
 use crate::{
-    openai::to_bytes,
+    payload::to_bytes,
     wire::{Prompt, Protocol, Role, Turn, WireRequest},
 };
 

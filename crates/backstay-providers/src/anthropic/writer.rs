@@ -8,9 +8,8 @@ use serde_json::{Value, json};
 use super::client::{stop_reason, usage_json};
 use crate::{
     accumulate::absorb,
-    openai::REFUSAL,
     sse,
-    wire::{Delta, Finish, StreamOpening, StreamWriter},
+    wire::{Delta, Finish, REFUSAL, StreamOpening, StreamWriter},
 };
 
 /// Writes `message_start`, the content blocks, `message_delta` and `message_stop`. The format has one

@@ -7,14 +7,12 @@ use backstay_core::{
 use bytes::Bytes;
 use serde_json::{Value, json};
 
-use super::{decode, encode::to_bytes};
+use super::decode;
 use crate::{
-    payload, sse,
-    wire::{Choice, ErrorView, Finish, Protocol, Reply, ToolCall},
+    payload::{self, to_bytes},
+    sse,
+    wire::{Choice, ErrorView, Finish, Protocol, REFUSAL, Reply, ToolCall},
 };
-
-/// What stands for the refusal of a provider that gives no words to it.
-pub(crate) const REFUSAL: &str = "The model declined to answer.";
 
 /// A complete reply as a `chat.completion`: the provider's own bytes where they are in this format,
 /// with only the mended texts replaced, else a new object. `created_unix` is in seconds and used for

@@ -2,12 +2,12 @@
 
 use std::borrow::Cow;
 
-use backstay_core::failure::{Failure, FailureClass};
-use bytes::Bytes;
+use backstay_core::failure::Failure;
 use serde_json::{Map, Value, json};
 
 use crate::{
     anthropic,
+    payload::to_bytes,
     wire::{AnswerSchema, Prompt, Protocol, Turn, WireRequest},
 };
 
@@ -32,14 +32,6 @@ pub(super) fn request(prompt: &Prompt, model: &str) -> Result<WireRequest, Failu
     stream_options(&mut body, prompt.stream);
     let path = "/chat/completions";
     Ok(WireRequest { path, headers: Vec::new(), body: to_bytes(&Value::Object(body))? })
-}
-
-/// The bytes of a request body.
-pub(crate) fn to_bytes(body: &Value) -> Result<Bytes, Failure> {
-    // A `Value` can always be written to memory; the failure keeps this total.
-    serde_json::to_vec(body).map(Bytes::from).map_err(|_| {
-        Failure::new(FailureClass::BadRequest, "the request cannot be written as JSON")
-    })
 }
 
 /// The release's parameters win over the client's. The two names of the output limit are one

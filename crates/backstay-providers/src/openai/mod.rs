@@ -14,7 +14,6 @@ use backstay_core::failure::Failure;
 use bytes::Bytes;
 use http::HeaderMap;
 
-pub(crate) use self::{client::REFUSAL, encode::to_bytes};
 pub use self::{
     client::{error_body, error_event, render_reply},
     writer::ChunkWriter,

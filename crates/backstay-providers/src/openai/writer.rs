@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use backstay_core::record::Usage;
 use serde_json::{Value, json};
 
-use super::client::{REFUSAL, finish_reason, usage_json};
+use super::client::{finish_reason, usage_json};
 use crate::{
     accumulate::absorb,
     sse,
-    wire::{Delta, Finish, StreamOpening, StreamWriter},
+    wire::{Delta, Finish, REFUSAL, StreamOpening, StreamWriter},
 };
 
 /// Writes chunks. The first of each answer carries the role; usage comes last, if the client asked

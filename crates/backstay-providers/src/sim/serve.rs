@@ -382,7 +382,7 @@ fn read_head(input: &[u8]) -> Result<Option<Head>, Refused> {
 
 #[cfg(test)]
 mod tests {
-    use std::{net::SocketAddr, time::Instant};
+    use std::net::SocketAddr;
 
     use tokio::sync::oneshot;
 
@@ -640,22 +640,5 @@ mod tests {
         tasks.join_next().await.unwrap().unwrap().unwrap();
         let ended = stream.read(&mut [0; 1]).await;
         assert!(matches!(ended, Ok(0) | Err(_)), "{ended:?}");
-    }
-
-    #[tokio::test]
-    #[ignore = "a measurement: cargo test --release -p backstay-providers -- --ignored --nocapture"]
-    async fn speed_of_a_healthy_answer() {
-        let server = Server::start(Sim::new(SimConfig::default())).await;
-        for stream in [false, true] {
-            let bytes = post(Protocol::OpenAi, "m", stream);
-            let mut socket = TcpStream::connect(server.address).await.unwrap();
-            #[expect(clippy::disallowed_methods, reason = "a measurement")]
-            let began = Instant::now();
-            for _ in 0..10_000 {
-                socket.write_all(&bytes).await.unwrap();
-                read_reply(&mut socket, None).await;
-            }
-            println!("stream {stream}: {:?} a request", began.elapsed() / 10_000);
-        }
     }
 }

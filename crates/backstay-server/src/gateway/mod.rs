@@ -9,7 +9,7 @@ mod outcomes;
 mod parse;
 mod respond;
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use axum::{
     Router,
@@ -17,7 +17,7 @@ use axum::{
     response::Response,
     routing::{get, post},
 };
-use backstay_core::failure::{Failure, FailureClass, Refusal};
+use backstay_core::failure::{Failure, Refusal};
 use backstay_engine::request::{Client, Request};
 use bytes::Bytes;
 use http::HeaderMap;
@@ -131,13 +131,4 @@ async fn wrong_method(State(server): State<Arc<Server>>, request: HttpRequest) -
 fn unrecorded(server: &Server, request: &HttpRequest, failure: &Failure) -> Response {
     let blank = blank(server, client_of(request.headers()), Instant::now());
     respond::told(&blank, failure)
-}
-
-/// The failure of a request beyond the server's own limit of calls at once.
-pub(crate) fn too_many_calls(limit: usize) -> Failure {
-    Failure::new(
-        FailureClass::Overloaded,
-        format!("{limit} calls are under way, which is this server's limit (server.max_in_flight)"),
-    )
-    .with_retry_after(Some(Duration::from_secs(1)))
 }

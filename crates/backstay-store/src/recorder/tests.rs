@@ -17,7 +17,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::{
     ErrorKind, Filter, MemoryStore, RecordReader, SqliteReader, SqliteRecords, StoreError,
-    conformance::{DAY, NOON, bare, found, full, id, typical},
+    conformance::{DAY, NOON, bare, found, full, id},
     sqlite::assert_sound,
 };
 
@@ -322,7 +322,7 @@ const KILL_DIR: &str = "BACKSTAY_TEST_KILL_DIR";
 const KILL_ROUND: &str = "BACKSTAY_TEST_KILL_ROUND";
 
 #[test]
-#[ignore = "run as a child process by nothing_answered_is_lost_by_kill_9"]
+#[ignore = "body of a child process of nothing_answered_is_lost_by_kill_9"]
 fn child_records_until_it_is_killed() {
     let dir = std::env::var_os(KILL_DIR).unwrap();
     let round: u64 = std::env::var(KILL_ROUND).unwrap().parse().unwrap();
@@ -394,32 +394,4 @@ fn nothing_answered_is_lost_by_kill_9() {
         whole,
         CallRecord { id: *some, upstream_id: whole.upstream_id.clone(), ..full(0, 0) }
     );
-}
-
-#[test]
-#[ignore = "a measurement: run with --release --ignored --nocapture on one core"]
-#[expect(clippy::disallowed_methods, reason = "it measures real time")]
-fn measure_recording() {
-    let dir = tempfile::tempdir_in(".").unwrap();
-    let recorder = start_on(dir.path());
-    let calls = 40_000u64;
-    let mut took = Vec::new();
-    let start = std::time::Instant::now();
-    for n in 0..calls {
-        let record = typical(NOON + n / 5, n);
-        let before = std::time::Instant::now();
-        recorder.record(record);
-        took.push(before.elapsed());
-    }
-    assert!(recorder.flush(LONG));
-    let all = start.elapsed();
-    took.sort_unstable();
-    println!(
-        "record(): p50 {:?} p99 {:?} p99.9 {:?}; {:.0} records/s to the synced end",
-        took[took.len() / 2],
-        took[took.len() * 99 / 100],
-        took[took.len() * 999 / 1000],
-        calls as f64 / all.as_secs_f64()
-    );
-    println!("{:?}", recorder.close(LONG));
 }

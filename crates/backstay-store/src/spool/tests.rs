@@ -167,7 +167,7 @@ fn a_segment_that_cannot_be_mended_is_left() {
 const FULL_DIR: &str = "BACKSTAY_TEST_FULL_DIR";
 
 #[test]
-#[ignore = "run as a child process, whose files may not grow, by a_full_disk_costs_one_frame"]
+#[ignore = "body of a child process, whose files may not grow, of a_full_disk_costs_one_frame"]
 fn child_appends_until_the_disk_is_full() {
     let dir = std::env::var_os(FULL_DIR).unwrap();
     let (spool, _) = Spool::open(&dir).unwrap();

@@ -12,7 +12,7 @@ use rusqlite::Connection;
 use super::{Day, SqliteReader, SqliteRecords, SqliteRegistry};
 use crate::{
     Entry, ErrorKind, Filter, Lookup, RecordReader, RecordStore, RegistryStore,
-    conformance::{DAY, NOON, call, found, full, typical},
+    conformance::{DAY, NOON, call, found, full},
 };
 
 /// Every database of the directory passes SQLite's own check.
@@ -169,7 +169,7 @@ const READ_DIR: &str = "BACKSTAY_TEST_READ_DIR";
 const ROWS: u64 = 3_000;
 
 #[test]
-#[ignore = "run as a child process by two_processes_read_what_a_third_one_writes"]
+#[ignore = "body of a child process of two_processes_read_what_a_third_one_writes"]
 fn child_follows_until_the_end() {
     let dir = std::env::var_os(READ_DIR).unwrap();
     let reader = SqliteReader::open(&dir);
@@ -212,34 +212,4 @@ fn two_processes_read_what_a_third_one_writes() {
     }
     drop(records);
     assert_sound(dir.path());
-}
-
-#[test]
-#[ignore = "a measurement: run with --release --ignored --nocapture on one core"]
-#[expect(clippy::disallowed_methods, reason = "it measures real time")]
-fn measure_appending() {
-    for size in [256, 1024] {
-        let dir = tempfile::tempdir_in(".").unwrap();
-        let mut records = SqliteRecords::open(dir.path()).unwrap();
-        let calls = 50 * 1024;
-        let mut took = std::time::Duration::ZERO;
-        for start in (0..calls).step_by(size) {
-            let batch: Vec<_> =
-                (start..start + size as u64).map(|n| call(typical(NOON + n / 5, n))).collect();
-            let before = std::time::Instant::now();
-            records.append(&batch).unwrap();
-            took += before.elapsed();
-        }
-        let bytes: u64 = fs::read_dir(dir.path())
-            .unwrap()
-            .map(|entry| entry.unwrap())
-            .filter(|entry| entry.path().extension().is_some_and(|extension| extension == "db"))
-            .map(|entry| entry.metadata().unwrap().len())
-            .sum();
-        println!(
-            "batches of {size}: {:.1} µs a call, {} bytes a call",
-            took.as_secs_f64() * 1e6 / calls as f64,
-            bytes / calls
-        );
-    }
 }

@@ -15,7 +15,11 @@ use backstay_providers::{
 use serde_json::{Map, Value, json};
 
 use super::runtime;
-use crate::{cli::CallArgs, exit::Exit, render};
+use crate::{
+    cli::CallArgs,
+    exit::Exit,
+    render::{self, Streamed},
+};
 
 /// No gateway takes longer: its own deadline is shorter.
 const PATIENCE: Duration = Duration::from_secs(600);
@@ -60,17 +64,6 @@ pub(crate) async fn post(endpoint: Endpoint, body: &Value) -> anyhow::Result<(u1
     let answer =
         serde_json::from_slice(&bytes).context("the answer is not JSON; is it Backstay?")?;
     Ok((status, answer))
-}
-
-/// What was read of a stream in OpenAI's format.
-#[derive(Debug, Default)]
-pub(crate) struct Streamed {
-    pub(crate) call_id: String,
-    pub(crate) text: String,
-    /// The error event that ended it.
-    pub(crate) error: Option<Value>,
-    /// Whether it ended with `[DONE]`.
-    pub(crate) done: bool,
 }
 
 /// Sends `body` and reads the answer as a stream in OpenAI's format.

@@ -19,13 +19,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     asked_to_stop,
-    call::{Streamed, post, post_stream},
+    call::{post, post_stream},
     runtime, seed,
 };
 use crate::{
     cli::DemoArgs,
     exit::Exit,
-    render::{self, SceneReport},
+    render::{self, SceneReport, Streamed},
 };
 
 const PROJECT: &str = include_str!("../demo/backstay.toml");

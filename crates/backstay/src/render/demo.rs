@@ -6,10 +6,20 @@ use backstay_store::Counts;
 use serde_json::{Value, json};
 
 use super::{BAD, BOLD, DIM, GOOD, WARN, json_line, out, styled, written};
-use crate::commands::call::Streamed;
 
 /// The longest answer that is shown.
 const LONGEST: usize = 68;
+
+/// What was read of a stream in OpenAI's format.
+#[derive(Debug, Default)]
+pub(crate) struct Streamed {
+    pub(crate) call_id: String,
+    pub(crate) text: String,
+    /// The error event that ended it.
+    pub(crate) error: Option<Value>,
+    /// Whether it ended with `[DONE]`.
+    pub(crate) done: bool,
+}
 
 /// What one call of a scene brought.
 pub(crate) enum SceneReport {

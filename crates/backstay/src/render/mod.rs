@@ -7,7 +7,7 @@ mod plain;
 use std::io::{self, Write};
 
 pub(crate) use calls::{call, calls, more_calls};
-pub(crate) use demo::{SceneReport, demo_begins, demo_ends, scene, scene_begins};
+pub(crate) use demo::{SceneReport, Streamed, demo_begins, demo_ends, scene, scene_begins};
 pub(crate) use plain::{
     answer, classes, error, faults, initialised, key_made, key_revoked, keys, listening, mistakes,
     mistakes_json, sound,
