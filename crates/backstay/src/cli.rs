@@ -1,6 +1,9 @@
 //! The command line, as typed.
 #![expect(clippy::doc_markdown, reason = "the docs are help texts, where backticks are noise")]
 
+#[cfg(test)]
+mod manual;
+
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
