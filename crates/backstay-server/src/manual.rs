@@ -89,7 +89,8 @@ const fn advice(class: FailureClass) -> &'static str {
              `base_url` or `kind` is wrong."
         }
         F::UpstreamAuth => {
-            "Your credentials for the provider were refused, or its bill is not paid. The target is \
+            "Your credentials for the provider were refused, its bill is not paid, or it has no such model \
+             (any more). The target is \
              left alone for 60 seconds and then tried again. Mend the secret, look with `backstay \
              check --secrets`, then restart the gateway so that it reads the secret anew. The caller gets \
              502: its own key is fine."
