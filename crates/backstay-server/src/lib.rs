@@ -6,6 +6,8 @@
 pub mod auth;
 mod gateway;
 mod health;
+#[cfg(test)]
+mod manual;
 pub mod serve;
 mod state;
 mod status;

@@ -1,6 +1,9 @@
 //! The command line, as typed.
 #![expect(clippy::doc_markdown, reason = "the docs are help texts, where backticks are noise")]
 
+#[cfg(test)]
+mod manual;
+
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -17,7 +20,14 @@ pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
     /// How much of its own doings Backstay tells on stderr: error, warn, info, debug, or a filter.
-    #[arg(long, global = true, env = "BACKSTAY_LOG", default_value = "info", hide_env = true)]
+    #[arg(
+        long,
+        global = true,
+        env = "BACKSTAY_LOG",
+        default_value = "info",
+        hide_env = true,
+        value_parser = verbosity
+    )]
     pub(crate) verbosity: String,
 }
 
@@ -275,6 +285,14 @@ pub(crate) struct DemoArgs {
     /// Prints one JSON object a scene.
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// A filter of Backstay's own log; a wrong one would otherwise hide what is looked for.
+fn verbosity(text: &str) -> Result<String, String> {
+    match tracing_subscriber::EnvFilter::try_new(text) {
+        Ok(_) => Ok(text.to_owned()),
+        Err(why) => Err(format!("{why}; write a level such as debug, or backstay_engine=debug")),
+    }
 }
 
 /// A duration as the project files write it.

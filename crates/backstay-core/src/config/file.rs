@@ -112,9 +112,9 @@ pub struct ProviderFile {
     /// Azure.
     pub auth_header: Option<String>,
     /// Allow `base_url` to resolve to a private address. A loopback or private address that is
-    /// written in `base_url` itself is allowed anyway; addresses of cloud metadata never are.
+    /// written in `base_url` itself is allowed anyway.
     pub allow_private_network: bool,
-    /// A PEM file of certificate authorities to trust instead of the machine's, relative to the
+    /// A PEM file of certificate authorities to trust besides the public ones, relative to the
     /// project.
     pub ca_file: Option<String>,
     /// Offer HTTP/2 in the TLS handshake.

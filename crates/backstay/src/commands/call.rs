@@ -42,7 +42,8 @@ pub(crate) fn run(args: &CallArgs) -> anyhow::Result<Exit> {
         bail!("`{}` is not the name of a call", args.call);
     }
     let url = format!("{}/v1/calls/{}", args.server.server.trim_end_matches('/'), args.call);
-    let mut endpoint = Endpoint::parse(&url).map_err(anyhow::Error::msg)?;
+    let mut endpoint = Endpoint::parse(&url)
+        .map_err(|why| anyhow::anyhow!("--server {}: {why}", args.server.server))?;
     if let Some(key) = &args.server.key {
         endpoint = endpoint.with_bearer(key).map_err(anyhow::Error::msg)?;
     }

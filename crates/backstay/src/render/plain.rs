@@ -174,7 +174,8 @@ pub(crate) fn answer(answer: &Value, json: bool) -> anyhow::Result<()> {
     let mut err = anstream::AutoStream::auto(std::io::stderr().lock());
     if answer.get("error").is_some() {
         let (class, message) = (text("/error/type"), text("/error/message"));
-        return written(writeln!(err, "{} {message}", styled(BAD, &format!("{class}:"))));
+        writeln!(err, "{} {message}", styled(BAD, &format!("{class}:")))?;
+        return written(writeln!(err, "{}", styled(DIM, text("/error/call_id"))));
     }
     written(writeln!(out(), "{}", text("/text")))?;
     let mark = match text("/degraded") {
