@@ -11,6 +11,11 @@ use serde::de::DeserializeOwned;
 /// # Errors
 /// `upstream_error` with path and expectation, or with the position of a syntax error.
 pub(crate) fn read<T: DeserializeOwned>(bytes: &[u8], what: &str) -> Result<T, Failure> {
+    // To keep track of the place costs an allocation a field: only a mistake is read twice.
+    serde_json::from_slice(bytes).or_else(|_| read_tracked(bytes, what))
+}
+
+fn read_tracked<T: DeserializeOwned>(bytes: &[u8], what: &str) -> Result<T, Failure> {
     use serde_json::error::Category;
     if bytes.trim_ascii().is_empty() {
         return Err(upstream(format!("the provider's {what} is empty")));
