@@ -145,7 +145,7 @@ mod tests {
         let value: serde_json::Value = serde_json::from_str(&text).unwrap();
         let content = value["choices"][0]["message"]["content"].as_str().unwrap();
         assert_eq!(serde_json::from_str::<serde_json::Value>(content).unwrap()["urgent"], true);
-        assert!((550..800).contains(&text.len()), "{}", text.len());
+        assert!((500..700).contains(&text.len()), "{}", text.len());
     }
 
     #[tokio::test]
