@@ -51,7 +51,7 @@ const PIECES_AHEAD: usize = 16;
 #[derive(Debug)]
 pub(crate) struct Call<'a> {
     pub(crate) engine: &'a Engine,
-    pub(crate) request: Request,
+    pub(crate) request: Arc<Request>,
     pub(crate) plan: Arc<ReleasePlan>,
     pub(crate) variant: Variant,
     prompt: Prompt,
@@ -75,7 +75,7 @@ enum Delivered {
 }
 
 /// Runs one call from its request to its record.
-pub(crate) async fn run(engine: &Engine, request: Request, to: oneshot::Sender<Answer>) {
+pub(crate) async fn run(engine: &Engine, request: Arc<Request>, to: oneshot::Sender<Answer>) {
     let plans = engine.plans();
     let resolved = plans.resolve(&request.address);
     let (plan, variant) = match resolved {

@@ -141,17 +141,19 @@ impl Engine {
 
     /// Answers a request. The call runs on a task of its own: dropping this future tells it that the
     /// client is gone, and it ends by itself and is recorded.
-    pub async fn call(self: &Arc<Self>, request: Request) -> Answer {
+    pub async fn call(self: &Arc<Self>, request: impl Into<Arc<Request>>) -> Answer {
         let (to, answer) = oneshot::channel();
         let engine = Arc::clone(self);
-        let id = request.id;
-        let spare = Request { body: Arc::default(), ..request.clone() };
-        self.tasks.spawn(async move { call::run(&engine, request, to).await });
+        let request = request.into();
+        let spare = Arc::clone(&request);
+        // Boxed, because a task is moved several times on its way to the runtime and at its end.
+        let running = Box::pin(async move { call::run(&engine, request, to).await });
+        self.tasks.spawn(running);
         match answer.await {
             Ok(answer) => answer,
             Err(_) => {
                 // The task panicked: a defect of Backstay, which must neither hang nor vanish.
-                tracing::error!(call_id = %id, "a call ended in a panic");
+                tracing::error!(call_id = %spare.id, "a call ended in a panic");
                 let failure = Failure::new(
                     FailureClass::UpstreamError,
                     "a defect in Backstay ended this call; the server's log has the details",

@@ -5,14 +5,18 @@
 
 use backstay_core::failure::{Failure, FailureClass};
 use bytes::Bytes;
-use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde::{Serialize, de::DeserializeOwned};
 
 /// Reads `bytes`, which the sentence calls `what` ("reply", "stream event").
 ///
 /// # Errors
 /// `upstream_error` with path and expectation, or with the position of a syntax error.
 pub(crate) fn read<T: DeserializeOwned>(bytes: &[u8], what: &str) -> Result<T, Failure> {
+    // To keep track of the place costs an allocation a field: only a mistake is read twice.
+    serde_json::from_slice(bytes).or_else(|_| read_tracked(bytes, what))
+}
+
+fn read_tracked<T: DeserializeOwned>(bytes: &[u8], what: &str) -> Result<T, Failure> {
     use serde_json::error::Category;
     if bytes.trim_ascii().is_empty() {
         return Err(upstream(format!("the provider's {what} is empty")));
@@ -54,8 +58,8 @@ fn mismatch(error: &serde_json::Error) -> String {
 }
 
 /// The bytes of a body.
-pub(crate) fn to_bytes(body: &Value) -> Result<Bytes, Failure> {
-    // A `Value` can always be written to memory; the failure keeps this total.
+pub(crate) fn to_bytes(body: &impl Serialize) -> Result<Bytes, Failure> {
+    // JSON can always be written to memory; the failure keeps this total.
     serde_json::to_vec(body).map(Bytes::from).map_err(|_| {
         Failure::new(FailureClass::BadRequest, "the request cannot be written as JSON")
     })

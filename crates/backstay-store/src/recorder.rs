@@ -46,7 +46,7 @@ impl Default for Limits {
         Self {
             entries: 65_536,
             bytes: 32 << 20,
-            batch: 1024,
+            batch: 4096,
             wake_at: 256,
             gather: Duration::from_millis(10),
             pause: Duration::from_millis(50),

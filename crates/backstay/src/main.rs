@@ -8,12 +8,16 @@ mod render;
 use std::{io::IsTerminal, process::ExitCode};
 
 use clap::{CommandFactory, Parser};
+use mimalloc::MiMalloc;
 use tracing_subscriber::EnvFilter;
 
 use crate::{
     cli::{Cli, Command, LogFormat},
     exit::Exit,
 };
+
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();

@@ -1,5 +1,5 @@
-//! The processes of a measurement: pinned to a core, shielded from the neighbours if the system lets
-//! us, and ended with this program.
+//! The processes of a measurement: pinned to a core, before the neighbours if the system lets us, and
+//! ended with this program.
 
 use std::{
     ffi::OsStr,
@@ -160,7 +160,6 @@ impl<'a> Bench<'a> {
         let pid = child.id();
         let process = Process::Silent(child);
         wait_for(address)?;
-        shield(pid);
         let address = address.to_string();
         Ok(Pinned { name: "nginx", address, pid, _process: process, has_log: false })
     }
@@ -215,7 +214,6 @@ impl<'a> Bench<'a> {
         command.args(shape).args(["--to", to, "--model", model]);
         command.args(["--seconds", &seconds.to_string()]);
         let mut child = command.stdout(std::process::Stdio::piped()).spawn()?;
-        shield(child.id());
         let mut text = String::new();
         child.stdout.take().context("its output is piped")?.read_to_string(&mut text)?;
         if !child.wait()?.success() {
@@ -243,24 +241,21 @@ impl<'a> Bench<'a> {
     ) -> anyhow::Result<Pinned> {
         let server = Server::start(command, &self.dir.join(format!("{name}.log")), READY)?;
         let (pid, address) = (server.pid(), server.url.replace("http://", ""));
-        shield(pid);
         let process = Process::Announced { _server: server };
         Ok(Pinned { name, address, pid, _process: process, has_log })
     }
 }
 
-/// A command that will run on one core, in a session of its own, and not outlive us.
+/// A command that will run on one core, before all that others run there if the system lets us.
 fn pinned(core: u32, program: impl AsRef<OsStr>) -> Command {
-    let mut command = process::command("setsid");
-    command.args(["setpriv", "--pdeathsig", "KILL", "taskset", "--cpu-list"]);
-    command.arg(core.to_string()).arg(program);
+    let before_others = ["--rr", "10"];
+    let may = process::read(process::command("chrt").args(before_others).arg("true")).is_ok();
+    let mut command = process::command(if may { "chrt" } else { "taskset" });
+    if may {
+        command.args(before_others).arg("taskset");
+    }
+    command.arg("--cpu-list").arg(core.to_string()).arg(program);
     command
-}
-
-/// Puts a session before all others, where the scheduler groups by session and lets us.
-fn shield(pid: u32) {
-    // Without the right to do so the measurement is only noisier; the report tells of neighbours.
-    drop(fs::write(format!("/proc/{pid}/autogroup"), "-20"));
 }
 
 fn wait_for(address: SocketAddr) -> anyhow::Result<()> {

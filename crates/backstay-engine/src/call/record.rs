@@ -1,7 +1,7 @@
 //! The record that is kept of a call, and the head of its answer: made of what the call knows at its
 //! end. Nothing is decided here.
 
-use std::time::Duration;
+use std::{borrow::Cow, time::Duration};
 
 use backstay_core::{
     failure::{Failure, Violation},
@@ -128,7 +128,11 @@ fn blank(request: &Request, head: &Head, capture: Capture) -> CallRecord {
         model: None,
         upstream_id: None,
         attempts: head.attempts.iter().map(|attempt| kept(attempt, capture)).collect(),
-        request: captured(&String::from_utf8_lossy(&request.raw), capture),
+        // What was accepted is UTF-8, and to check that is faster than to look for what is not.
+        request: match str::from_utf8(&request.raw) {
+            Ok(text) => captured(text, capture),
+            Err(_) => captured(&String::from_utf8_lossy(&request.raw), capture),
+        },
         answer: None,
         rejected: None,
     }
@@ -168,16 +172,16 @@ fn captured(text: &str, capture: Capture) -> Option<String> {
     }
 }
 
-fn answer_text(reply: &Reply) -> String {
-    let Some(choice) = reply.choices.first() else { return String::new() };
+fn answer_text(reply: &Reply) -> Cow<'_, str> {
+    let Some(choice) = reply.choices.first() else { return Cow::Borrowed("") };
     if let Some(refusal) = &choice.refusal {
-        return refusal.clone();
+        return Cow::Borrowed(refusal);
     }
     if choice.tool_calls.is_empty() {
-        return choice.text.clone();
+        return Cow::Borrowed(&choice.text);
     }
     let calls = choice.tool_calls.iter();
     let calls: Vec<_> =
         calls.map(|call| json!({"name": call.name, "arguments": call.arguments})).collect();
-    json!({ "text": choice.text, "tool_calls": calls }).to_string()
+    json!({ "text": choice.text, "tool_calls": calls }).to_string().into()
 }

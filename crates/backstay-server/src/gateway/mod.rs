@@ -79,7 +79,8 @@ async fn answer(
     call_request.raw = raw;
     match parse::fill(&mut call_request, call, &Headers(&parts.headers)) {
         Ok(()) => {
-            respond::answered(server.engine().call(call_request.clone()).await, &call_request)
+            let request = Arc::new(call_request);
+            respond::answered(server.engine().call(Arc::clone(&request)).await, &request)
         }
         Err(failure) => refuse(server, &call_request, &failure),
     }

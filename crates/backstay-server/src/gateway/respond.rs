@@ -28,6 +28,9 @@ use crate::status::status_of;
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const EVENTS: HeaderValue = HeaderValue::from_static("text/event-stream; charset=utf-8");
 
+/// Headers of an answer: ours, and what HTTP adds.
+const MOST_HEADERS: usize = 12;
+
 /// The response to a call.
 pub(super) fn answered(answer: Answer, request: &Request) -> Response {
     let Answer { head, body } = answer;
@@ -43,6 +46,7 @@ pub(super) fn answered(answer: Answer, request: &Request) -> Response {
     let mut response = Response::new(body);
     *response.status_mut() = status;
     let headers = response.headers_mut();
+    headers.reserve(MOST_HEADERS);
     headers.insert(CONTENT_TYPE, kind);
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     write_headers(&head, headers);
