@@ -488,20 +488,25 @@ fn refusal(request: &Request, failure: &Failure) -> Reply {
     let finish = if filtered { Finish::ContentFilter } else { Finish::Refusal };
     let refusal = Some(format!("{}.", failure.message));
     let choice = Choice { refusal, finish: Some(finish), ..Choice::default() };
-    reply_of(request.client.protocol(), "backstay/refusal", choice)
+    reply_of(request, "backstay/refusal", choice)
 }
 
 fn stand_in(request: &Request, degraded: Degraded, text: String) -> Reply {
     let choice = Choice { text, finish: Some(Finish::Stop), ..Choice::default() };
     let model = format!("backstay/{}", degraded.name());
-    reply_of(request.client.protocol(), &model, choice)
+    reply_of(request, &model, choice)
 }
 
-fn reply_of(protocol: Protocol, model: &str, choice: Choice) -> Reply {
+fn reply_of(request: &Request, model: &str, choice: Choice) -> Reply {
+    let protocol = request.client.protocol();
+    let prefix = match protocol {
+        Protocol::OpenAi => "chatcmpl-",
+        Protocol::Anthropic => "msg_",
+    };
     Reply {
         protocol,
         raw: Bytes::new(),
-        id: None,
+        id: Some(format!("{prefix}{}", request.id)),
         model: Some(model.to_owned()),
         choices: vec![choice],
         usage: None,

@@ -289,7 +289,7 @@ faults! {
         cut(Cut::Stream), cut(Cut::Stream),
         "The stream ends after half of the answer, without a terminal event; a body that is shorter than announced.";
     MissingDone "missing-done" Effect::Sends(Sends::NoTerminal),
-        Seen::Unaffected, cut(Cut::Stream),
+        Seen::Unaffected, Seen::Ok,
         "A whole stream, finish reason included, but no terminal event.";
     MalformedSseLine "malformed-sse-line" Effect::Sends(Sends::BadLine),
         Seen::Unaffected, fails(Class::UpstreamError),

@@ -126,8 +126,9 @@ impl Connector {
         let peer = clock.peer;
         let broken =
             |why: String| fault::connection(format!("TLS handshake with {peer} failed: {why}"));
-        let config = clock.within("loading certificate authorities", self.tls()).await?;
-        let connector = TlsConnector::from(Arc::clone(config.map_err(broken)?));
+        // Once per process, and no fault of the server: it does not count as connecting. The caller's
+        // own deadline holds all the same.
+        let connector = TlsConnector::from(Arc::clone(self.tls().await.map_err(broken)?));
         let name = match endpoint.host() {
             Host::Address(address) => ServerName::from(*address),
             Host::Name(name) => ServerName::try_from(name.clone())

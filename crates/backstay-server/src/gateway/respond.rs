@@ -4,6 +4,7 @@ use std::{
     io,
     pin::Pin,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use axum::{body::Body, response::Response};
@@ -165,6 +166,17 @@ fn native_body(head: &Head, reply: &Reply) -> Value {
     body
 }
 
+/// When it is of use to ask again: as the provider said, or in a moment where it did not say.
+fn come_back(failure: &Failure) -> Option<Duration> {
+    let soon = match status_of(failure) {
+        StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
+            Some(Duration::from_secs(1))
+        }
+        _ => None,
+    };
+    failure.retry_after.or(soon)
+}
+
 /// The headers of every answer, errors included.
 fn write_headers(head: &Head, headers: &mut http::HeaderMap) {
     let mut put = |name: &'static str, value: &str| {
@@ -185,8 +197,8 @@ fn write_headers(head: &Head, headers: &mut http::HeaderMap) {
         put("x-should-retry", "false");
     }
     let answered = head.degraded != Degraded::None;
-    let hint = head.failure.as_ref().filter(|_| !answered).and_then(|failure| failure.retry_after);
-    if let Some(pause) = hint {
+    let failure = head.failure.as_ref().filter(|_| !answered);
+    if let Some(pause) = failure.and_then(come_back) {
         let seconds = pause.as_millis().div_ceil(1000).max(1);
         // `div_ceil`: a client that comes back too early is refused again.
         headers.insert(RETRY_AFTER, HeaderValue::from(u64::try_from(seconds).unwrap_or(1)));

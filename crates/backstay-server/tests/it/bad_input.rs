@@ -234,8 +234,9 @@ fn names(way: Way) -> Vec<Bad> {
         .status(404),
     ];
     let models = [
-        ("a model of a wrong type", json!(17), 400, &["non-empty string"][..]),
-        ("an empty model", json!(""), 400, &["non-empty string"]),
+        ("a model of a wrong type", json!(17), 400, &["a string of 1 to 256 bytes"][..]),
+        ("an empty model", json!(""), 400, &["a string of 1 to 256 bytes"]),
+        ("an endless model", json!("sim/x".repeat(60)), 400, &["a string of 1 to 256 bytes"]),
         ("an unknown pinned release", json!("chat@99"), 404, &["no release `99`"]),
         ("a release that is no number", json!("chat@newest"), 404, &["no release `newest`"]),
         ("an unknown provider", json!("nowhere/gpt"), 404, &["no provider `nowhere`", "up"]),
