@@ -109,9 +109,11 @@ impl Call<'_> {
     async fn finish(&mut self, mut to: oneshot::Sender<Answer>) {
         // A good answer that will be kept for `stale` is worth its price without a listener.
         let needed_anyway = self.cache_key.is_some();
+        let ending = self.engine.ending();
         let delivered = tokio::select! {
             delivered = self.attempts() => delivered,
             () = to.closed(), if !needed_anyway => Err(client_gone()),
+            () = ending.cancelled() => Err(shutting_down()),
         };
         self.attempts.extend(self.under_way.take().map(|attempt| self.abandoned(attempt)));
         match delivered {
@@ -346,17 +348,23 @@ impl Call<'_> {
         let answer = Answer { head, body: AnswerBody::Live(events) };
         let limits = (self.deadline(), self.plan.spec.budget.idle);
         let pumped = match to.send(answer) {
-            Ok(()) => pump(&mut live, &mut out, &pieces, limits).await,
+            Ok(()) => tokio::select! {
+                pumped = pump(&mut live, &mut out, &pieces, limits) => pumped,
+                () = self.engine.ending().cancelled() => Err(Broken::CutOff),
+            },
             Err(_) => Err(Broken::Gone),
         };
         let mut reply = live.sum.finish();
+        let ours = matches!(pumped, Err(Broken::Gone | Broken::CutOff)).then(client_gone);
         let (failure, tail) = match pumped {
             Ok(tail) => (verify(&mut reply, &self.expectation, &self.plan.checks).err(), tail),
             Err(Broken::Failed(failure)) => (Some(failure), Vec::new()),
             Err(Broken::Gone) => (Some(client_gone()), Vec::new()),
+            Err(Broken::CutOff) => (Some(shutting_down()), Vec::new()),
         };
         self.add_usage(reply.usage);
-        self.attempts.push(live.sent.settle(failure.as_ref()));
+        // The target has no part in it that this process ends.
+        self.attempts.push(live.sent.settle(ours.as_ref().or(failure.as_ref())));
         let outcome = failure.as_ref().map_or(Outcome::Ok, |f| Outcome::Failed(f.class));
         let head = self.record(outcome, Degraded::None, failure.as_ref(), Some(&reply));
         let last = self.last_words(failure.as_ref(), &head, &mut out, tail);
@@ -410,6 +418,10 @@ impl Call<'_> {
 
 fn client_gone() -> Failure {
     Failure::new(FailureClass::Cancelled, "the client went away before the answer was complete")
+}
+
+fn shutting_down() -> Failure {
+    Failure::new(FailureClass::Overloaded, "the gateway shut down before the answer was complete")
 }
 
 fn no_target() -> Failure {

@@ -28,7 +28,7 @@ use backstay_core::{
 use backstay_store::recorder::Recorder;
 use quick_cache::sync::Cache;
 use tokio::sync::oneshot;
-use tokio_util::task::TaskTracker;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     answer::Answer,
@@ -64,6 +64,7 @@ pub struct Engine {
     clock: Clock,
     entropy: Entropy,
     tasks: TaskTracker,
+    ending: CancellationToken,
 }
 
 impl Engine {
@@ -81,6 +82,7 @@ impl Engine {
             clock,
             entropy,
             tasks: TaskTracker::new(),
+            ending: CancellationToken::new(),
         }
     }
 
@@ -171,6 +173,16 @@ impl Engine {
     pub async fn drain(&self) {
         self.tasks.close();
         self.tasks.wait().await;
+    }
+
+    /// Ends the calls under way at once: each answers what it has left to answer (a degraded answer,
+    /// an error, an error event) and leaves its record. For a process that cannot wait any longer.
+    pub fn cut_off(&self) {
+        self.ending.cancel();
+    }
+
+    pub(crate) const fn ending(&self) -> &CancellationToken {
+        &self.ending
     }
 
     /// Hands a record over; it is only made if someone wants it.

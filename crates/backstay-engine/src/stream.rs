@@ -139,6 +139,8 @@ pub(crate) enum Broken {
     Failed(Failure),
     /// The client went away.
     Gone,
+    /// The process ends and cannot wait.
+    CutOff,
 }
 
 /// Passes a live stream through until its end. Returns the bytes of the terminal event, unsent, so

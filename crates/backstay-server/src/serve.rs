@@ -3,6 +3,7 @@
 use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
+    pin::pin,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -45,6 +46,8 @@ use crate::{
 const HEAD_PATIENCE: Duration = Duration::from_secs(15);
 /// The head of a request is at most this large, in bytes.
 const LARGEST_HEAD: usize = 64 << 10;
+/// Calls that are cut off have this long for their last words.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// What a server is started with.
 #[derive(Clone, Debug)]
@@ -72,7 +75,7 @@ pub enum ServeError {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// The address cannot be listened on.
-    #[error("cannot listen on {address}: {source}")]
+    #[error("cannot listen on {address}: {source}; choose another address with --listen")]
     Listen {
         /// The address.
         address: SocketAddr,
@@ -96,6 +99,7 @@ pub struct Started {
     server: Arc<Server>,
     listener: TcpListener,
     control: Arc<Mutex<Control>>,
+    watch: Watch,
     dir: PathBuf,
     drain: Duration,
     warnings: Vec<String>,
@@ -123,6 +127,8 @@ impl Control {
 /// # Errors
 /// See [`ServeError`]; nothing is left running.
 pub async fn start(options: &Options) -> Result<Started, ServeError> {
+    // Before the project is read, so that no edit falls between the two.
+    let watch = Watch::start(&options.dir);
     let project = load(&options.dir).map_err(ServeError::Project)?;
     let store = options.dir.join(&project.store.path);
     let mut registry = SqliteRegistry::open(&store)?;
@@ -145,6 +151,7 @@ pub async fn start(options: &Options) -> Result<Started, ServeError> {
         server,
         listener,
         control: Arc::new(Mutex::new(Control { compiler, registry })),
+        watch,
         dir: options.dir.clone(),
         drain: project.server.drain,
         warnings,
@@ -203,7 +210,7 @@ impl Started {
         tasks.spawn(ending.clone().run_until_cancelled_owned(reload(
             Arc::clone(&self.server),
             Arc::clone(&self.control),
-            self.dir.clone(),
+            (self.watch, self.dir.clone()),
         )));
         tasks.spawn(ending.clone().run_until_cancelled_owned(housekeeping(
             Arc::clone(&self.server),
@@ -220,15 +227,19 @@ impl Started {
         ending.cancel();
         tasks.close();
         let engine = self.server.engine();
-        let drained = timeout(self.drain, async {
-            connections.shutdown().await;
-            engine.drain().await;
+        let mut drained = pin!(async {
+            // Together: a connection that somebody keeps open must not hide that all calls ended.
+            tokio::join!(connections.shutdown(), engine.drain());
         });
-        if drained.await.is_err() {
+        if timeout(self.drain, &mut drained).await.is_err() {
             tracing::warn!(
                 calls = engine.under_way(),
                 "the drain limit passed; calls that are still under way are cut off"
             );
+            engine.cut_off();
+            if timeout(LAST_WORDS, drained).await.is_err() {
+                tracing::debug!("some clients did not read to the end");
+            }
         }
         if let Sink::Log(recorder) = engine.sink() {
             let recorder = recorder.clone();
@@ -285,8 +296,11 @@ async fn accept(
 }
 
 /// Puts a changed project in force; a broken edit keeps the last good plans and says so.
-async fn reload(server: Arc<Server>, control: Arc<Mutex<Control>>, dir: PathBuf) {
-    let mut watch = Watch::start(&dir);
+async fn reload(
+    server: Arc<Server>,
+    control: Arc<Mutex<Control>>,
+    (mut watch, dir): (Watch, PathBuf),
+) {
     loop {
         watch.changed().await;
         let (server, control, dir) = (Arc::clone(&server), Arc::clone(&control), dir.clone());
