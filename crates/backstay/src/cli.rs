@@ -123,6 +123,7 @@ pub(crate) struct ServerArgs {
     #[arg(
         long,
         env = "BACKSTAY_SERVER",
+        hide_env_values = true,
         default_value = "http://127.0.0.1:4700",
         value_name = "URL"
     )]
