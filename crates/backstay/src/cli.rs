@@ -99,7 +99,7 @@ pub(crate) struct ServeArgs {
     #[arg(default_value = ".")]
     pub(crate) dir: PathBuf,
     /// Where to listen, instead of server.listen.
-    #[arg(long, value_name = "ADDR")]
+    #[arg(long, value_name = "ADDR", value_parser = address)]
     pub(crate) listen: Option<SocketAddr>,
     /// Keeps no call log.
     #[arg(long)]
@@ -159,7 +159,7 @@ pub(crate) struct CallArgs {
 #[derive(Debug, Args)]
 pub(crate) struct SimArgs {
     /// Where to listen; port 0 takes a free one.
-    #[arg(long, default_value = "127.0.0.1:4999", value_name = "ADDR")]
+    #[arg(long, default_value = "127.0.0.1:4999", value_name = "ADDR", value_parser = address)]
     pub(crate) listen: SocketAddr,
     /// Lists every fault and ends.
     #[arg(long)]
@@ -268,7 +268,7 @@ pub(crate) enum KeysAction {
 #[derive(Debug, Args)]
 pub(crate) struct DemoArgs {
     /// Where the gateway listens.
-    #[arg(long, default_value = "127.0.0.1:4700", value_name = "ADDR")]
+    #[arg(long, default_value = "127.0.0.1:4700", value_name = "ADDR", value_parser = address)]
     pub(crate) listen: SocketAddr,
     /// Ends after the tour instead of leaving the gateway running.
     #[arg(long)]
@@ -276,6 +276,10 @@ pub(crate) struct DemoArgs {
     /// Prints one JSON object a scene.
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| "write an IP address and a port, such as 127.0.0.1:4800".to_owned())
 }
 
 /// A duration as the project files write it.

@@ -13,5 +13,8 @@
 mod cli;
 mod golden;
 mod http;
+mod kill9;
+mod redaction;
 mod serve;
+mod ssrf;
 mod world;
