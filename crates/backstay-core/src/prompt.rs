@@ -167,9 +167,8 @@ impl Prompts {
         if inner.kind() == ErrorKind::UndefinedError
             && let Some(input) = self.missing(inner, inputs)
         {
-            let message = format!(
-                "the input `{input}` is missing, which {place} needs; send it in `backstay.inputs`"
-            );
+            let message =
+                format!("the input `{input}` is missing, which {place} needs; send it in `inputs`");
             return Failure::bad_request(format!("backstay.inputs.{input}"), message);
         }
         let message = format!("{place} cannot be rendered with these inputs: {}", mistake.message);

@@ -49,6 +49,8 @@ fn records(sink: &Sink) -> Value {
         "received": accounting.received,
         "stored": accounting.stored,
         "pending": accounting.pending,
+        // What an earlier process answered and did not get to store.
+        "replayed": accounting.replayed,
         "shed": shed.collect::<serde_json::Map<_, _>>(),
     })
 }

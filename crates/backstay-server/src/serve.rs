@@ -52,6 +52,8 @@ const LAST_WORDS: Duration = Duration::from_secs(2);
 const MOST_CONNECTIONS: usize = 10_000;
 /// The head of a request is at most this large, in bytes.
 const LARGEST_HEAD: usize = 64 << 10;
+/// Calls that are cut off have this long for their last words.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// What a server is started with.
 #[derive(Clone, Debug)]
@@ -79,7 +81,7 @@ pub enum ServeError {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// The address cannot be listened on.
-    #[error("cannot listen on {address}: {source}")]
+    #[error("cannot listen on {address}: {source}; choose another address with --listen")]
     Listen {
         /// The address.
         address: SocketAddr,
@@ -266,6 +268,10 @@ async fn close_log(engine: &Engine) {
                 records = accounting.pending,
                 "not stored yet; the next start stores them"
             );
+            engine.cut_off();
+            if timeout(LAST_WORDS, drained).await.is_err() {
+                tracing::debug!("some clients did not read to the end");
+            }
         }
         Err(error) => tracing::error!(%error, "closing the call log ended in a panic"),
     }

@@ -109,7 +109,7 @@ pub(crate) struct ServeArgs {
     #[arg(default_value = ".")]
     pub(crate) dir: PathBuf,
     /// Where to listen, instead of server.listen.
-    #[arg(long, value_name = "ADDR")]
+    #[arg(long, value_name = "ADDR", value_parser = address)]
     pub(crate) listen: Option<SocketAddr>,
     /// Keeps no call log.
     #[arg(long)]
@@ -133,6 +133,7 @@ pub(crate) struct ServerArgs {
     #[arg(
         long,
         env = "BACKSTAY_SERVER",
+        hide_env_values = true,
         default_value = "http://127.0.0.1:4700",
         value_name = "URL"
     )]
@@ -168,7 +169,7 @@ pub(crate) struct CallArgs {
 #[derive(Debug, Args)]
 pub(crate) struct SimArgs {
     /// Where to listen; port 0 takes a free one.
-    #[arg(long, default_value = "127.0.0.1:4999", value_name = "ADDR")]
+    #[arg(long, default_value = "127.0.0.1:4999", value_name = "ADDR", value_parser = address)]
     pub(crate) listen: SocketAddr,
     /// Lists every fault and ends.
     #[arg(long)]
@@ -277,7 +278,7 @@ pub(crate) enum KeysAction {
 #[derive(Debug, Args)]
 pub(crate) struct DemoArgs {
     /// Where the gateway listens.
-    #[arg(long, default_value = "127.0.0.1:4700", value_name = "ADDR")]
+    #[arg(long, default_value = "127.0.0.1:4700", value_name = "ADDR", value_parser = address)]
     pub(crate) listen: SocketAddr,
     /// Ends after the tour instead of leaving the gateway running.
     #[arg(long)]

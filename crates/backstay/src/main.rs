@@ -24,6 +24,7 @@ fn main() -> ExitCode {
     start_logging(&cli);
     match run(cli.command) {
         Ok(exit) => exit.into(),
+        Err(error) if render::reader_left(&error) => Exit::Ok.into(),
         Err(error) => {
             render::error(&error);
             let unreachable = error.downcast_ref::<commands::call::Unreachable>().is_some();
@@ -44,7 +45,10 @@ fn run(command: Command) -> anyhow::Result<Exit> {
         Command::Show(args) => commands::show::run(&args),
         Command::Keys(args) => commands::keys::run(&args),
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "backstay", &mut std::io::stdout());
+            // Not straight to stdout: the generator panics where nobody reads to the end.
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "backstay", &mut script);
+            render::completions(&script)?;
             Ok(Exit::Ok)
         }
     }
@@ -54,7 +58,11 @@ fn run(command: Command) -> anyhow::Result<Exit> {
 fn start_logging(cli: &Cli) {
     let filter = EnvFilter::try_new(&cli.verbosity).unwrap_or_else(|_| EnvFilter::new("info"));
     let json = matches!(&cli.command, Command::Serve(args) if args.log_format == LogFormat::Json);
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        // It would complain on stderr that stderr is closed, and panic over that.
+        .log_internal_errors(false);
     if json {
         builder.json().init();
     } else {

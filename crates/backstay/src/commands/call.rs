@@ -2,7 +2,7 @@
 
 use std::{fmt, io::Read, time::Duration};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use backstay_core::{
     failure::{Failure, FailureClass},
     release::is_call_name,
@@ -31,7 +31,12 @@ pub(crate) struct Unreachable(Failure);
 
 impl fmt::Display for Unreachable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the gateway cannot be reached: {}", self.0.message)
+        write!(
+            f,
+            "the gateway cannot be reached: {}; start it with `backstay serve`, or name another \
+             with --server",
+            self.0.message
+        )
     }
 }
 
@@ -39,7 +44,10 @@ impl std::error::Error for Unreachable {}
 
 pub(crate) fn run(args: &CallArgs) -> anyhow::Result<Exit> {
     if !is_call_name(&args.call) {
-        bail!("`{}` is not the name of a call", args.call);
+        bail!(
+            "`{}` is not the name of a call: those have lower-case letters, digits and hyphens",
+            args.call
+        );
     }
     let url = format!("{}/v1/calls/{}", args.server.server.trim_end_matches('/'), args.call);
     let mut endpoint = Endpoint::parse(&url)

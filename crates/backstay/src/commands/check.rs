@@ -26,7 +26,7 @@ pub(crate) fn run(args: &CheckArgs) -> anyhow::Result<Exit> {
             Ok(Exit::Fault)
         }
         Err(mistakes) => {
-            render::mistakes(&mistakes)?;
+            render::mistakes(&mistakes);
             Ok(Exit::Fault)
         }
     }

@@ -192,7 +192,7 @@ async fn open(args: &DemoArgs, dir: &Path) -> anyhow::Result<Started> {
             Ok(start(&options(free)?).await?)
         }
         Err(ServeError::Project(mistakes)) => {
-            render::mistakes(&mistakes)?;
+            render::mistakes(&mistakes);
             bail!("the demo's own project has mistakes")
         }
         other => Ok(other?),

@@ -55,10 +55,17 @@ fn fill_random(bytes: &mut [u8]) -> anyhow::Result<()> {
 /// Where the project in `dir` keeps its store.
 fn store_path(dir: &Path) -> anyhow::Result<PathBuf> {
     match load(dir) {
-        Ok(project) => Ok(dir.join(project.store.path)),
+        Ok(project) => {
+            let store = dir.join(project.store.path);
+            // Else a key made in the wrong directory would look as good as any.
+            if !dir.join("backstay.toml").exists() && !store.exists() {
+                bail!("there is no project in {}; name its directory with --dir", dir.display());
+            }
+            Ok(store)
+        }
         Err(mistakes) => {
-            render::mistakes(&mistakes)?;
-            bail!("the project has mistakes; `backstay check` lists them")
+            render::mistakes(&mistakes);
+            bail!("the project has mistakes; mend them first")
         }
     }
 }

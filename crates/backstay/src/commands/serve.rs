@@ -13,13 +13,13 @@ pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<Exit> {
         let started = match start(&options).await {
             Ok(started) => started,
             Err(ServeError::Project(mistakes)) => {
-                render::mistakes(&mistakes)?;
+                render::mistakes(&mistakes);
                 bail!("the project has mistakes; nothing was started");
             }
             Err(error) => return Err(error.into()),
         };
         started.warnings().iter().for_each(|warning| tracing::warn!("{warning}"));
-        render::listening(started.address()?)?;
+        render::listening(started.address()?);
         started.run(asked_to_stop()).await;
         Ok(Exit::Ok)
     })

@@ -28,7 +28,7 @@ pub(crate) fn run(args: &SimArgs) -> anyhow::Result<Exit> {
         let listener = TcpListener::bind(args.listen)
             .await
             .with_context(|| format!("cannot listen on {}", args.listen))?;
-        render::listening(listener.local_addr()?)?;
+        render::listening(listener.local_addr()?);
         serve(listener, Arc::new(Sim::new(config)), asked_to_stop()).await?;
         Ok(Exit::Ok)
     })

@@ -139,7 +139,7 @@ pub(crate) fn demo_ends(
     )?;
     writeln!(
         out,
-        "  {} failed upstream, {} of them were answered all the same, none was empty",
+        "  {} failed, {} of them were answered all the same, none was empty",
         counts.failed, counts.degraded
     )?;
     if once {

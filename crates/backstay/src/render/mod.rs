@@ -9,8 +9,8 @@ use std::io::{self, Write};
 pub(crate) use calls::{call, calls, more_calls};
 pub(crate) use demo::{SceneReport, Streamed, demo_begins, demo_ends, scene, scene_begins};
 pub(crate) use plain::{
-    answer, classes, error, faults, initialised, key_made, key_revoked, keys, listening, mistakes,
-    mistakes_json, sound,
+    answer, classes, completions, error, faults, initialised, key_made, key_revoked, keys,
+    listening, mistakes, mistakes_json, sound,
 };
 
 use anstyle::{AnsiColor, Style};
@@ -27,12 +27,20 @@ fn out() -> impl Write {
     anstream::AutoStream::auto(io::stdout().lock())
 }
 
-/// A reader that went away (`| head`) has what it wanted.
+/// Standard error; what is said there is dropped when nobody listens any more.
+fn tell(text: &str) {
+    let mut err = anstream::AutoStream::auto(io::stderr().lock());
+    drop(writeln!(err, "{text}"));
+}
+
+/// Whether a command ended because its reader went away (`| head`), which has what it wanted.
+pub(crate) fn reader_left(error: &anyhow::Error) -> bool {
+    let io = error.downcast_ref::<io::Error>();
+    io.is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}
+
 fn written(result: io::Result<()>) -> anyhow::Result<()> {
-    match result {
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        other => Ok(other?),
-    }
+    Ok(result?)
 }
 
 fn json_line(value: &impl serde::Serialize) -> anyhow::Result<()> {

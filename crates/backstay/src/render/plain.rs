@@ -14,29 +14,32 @@ use backstay_providers::sim::Fault;
 use backstay_store::KeyRow;
 use serde_json::{Value, json};
 
-use super::{BAD, BOLD, DIM, GOOD, WARN, json_line, moment, out, styled, written};
+use super::{BAD, BOLD, DIM, GOOD, WARN, json_line, moment, out, styled, tell, written};
 
 /// The last word of a command that failed.
 pub(crate) fn error(error: &anyhow::Error) {
-    let mut err = anstream::AutoStream::auto(std::io::stderr().lock());
-    // There is nobody left to tell if stderr is closed.
-    drop(writeln!(err, "{} {error:#}", styled(BAD, "error:")));
+    let mut text = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        // Many an error tells its cause itself.
+        if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    tell(&format!("{} {text}", styled(BAD, "error:")));
 }
 
 /// The line that scripts wait for, on stderr.
-pub(crate) fn listening(address: SocketAddr) -> anyhow::Result<()> {
-    let mut err = anstream::AutoStream::auto(std::io::stderr().lock());
-    written(writeln!(err, "listening on http://{address}"))
+pub(crate) fn listening(address: SocketAddr) {
+    tell(&format!("listening on http://{address}"));
 }
 
-pub(crate) fn mistakes(mistakes: &[Mistake]) -> anyhow::Result<()> {
-    let mut err = anstream::AutoStream::auto(std::io::stderr().lock());
+pub(crate) fn mistakes(mistakes: &[Mistake]) {
     for mistake in mistakes {
-        writeln!(err, "{mistake}\n")?;
+        tell(&format!("{mistake}\n"));
     }
     let n = mistakes.len();
     let word = if n == 1 { "mistake" } else { "mistakes" };
-    written(writeln!(err, "{}", styled(BAD, &format!("{n} {word}"))))
+    tell(&styled(BAD, &format!("{n} {word}")));
 }
 
 pub(crate) fn mistakes_json(mistakes: &[Mistake]) -> anyhow::Result<()> {
@@ -58,6 +61,7 @@ pub(crate) fn sound(project: &Project, json: bool) -> anyhow::Result<()> {
     }
     let mut out = out();
     writeln!(out, "{} no mistakes", styled(GOOD, "ok:"))?;
+    let widest = calls.iter().map(|name| name.len()).max().unwrap_or_default();
     for spec in project.calls.values() {
         let route: Vec<_> = spec.route.iter().map(ToString::to_string).collect();
         let digest = spec.digest();
@@ -65,7 +69,7 @@ pub(crate) fn sound(project: &Project, json: bool) -> anyhow::Result<()> {
         writeln!(
             out,
             "  {}  {}  {}",
-            styled(BOLD, &spec.call),
+            styled(BOLD, &format!("{:<widest$}", spec.call)),
             route.join(" → "),
             styled(DIM, short)
         )?;
@@ -95,12 +99,11 @@ pub(crate) fn key_made(key: &str, row: &KeyRow, json: bool) -> anyhow::Result<()
     }
     let mut out = out();
     writeln!(out, "{}", styled(BOLD, key))?;
-    let mut err = anstream::AutoStream::auto(std::io::stderr().lock());
-    written(writeln!(
-        err,
+    tell(&format!(
         "This is the key `{}`. Only its hash is kept: it cannot be shown again.",
         row.name
-    ))
+    ));
+    Ok(())
 }
 
 pub(crate) fn keys(rows: &[KeyRow], json: bool) -> anyhow::Result<()> {
@@ -159,9 +162,7 @@ pub(crate) fn faults(json: bool) -> anyhow::Result<()> {
     }
     let mut out = out();
     for fault in Fault::ALL {
-        if writeln!(out, "{:<24} {}", fault.name(), fault.about()).is_err() {
-            break;
-        }
+        writeln!(out, "{:<24} {}", fault.name(), fault.about())?;
     }
     Ok(())
 }
@@ -171,7 +172,6 @@ pub(crate) fn answer(answer: &Value, json: bool) -> anyhow::Result<()> {
         return json_line(answer);
     }
     let text = |pointer: &str| answer.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
-    let mut err = anstream::AutoStream::auto(std::io::stderr().lock());
     if answer.get("error").is_some() {
         let (class, message) = (text("/error/type"), text("/error/message"));
         writeln!(err, "{} {message}", styled(BAD, &format!("{class}:")))?;
@@ -180,10 +180,14 @@ pub(crate) fn answer(answer: &Value, json: bool) -> anyhow::Result<()> {
     written(writeln!(out(), "{}", text("/text")))?;
     let mark = match text("/degraded") {
         "none" | "" => String::new(),
-        how => {
-            format!(", {}", styled(WARN, &format!("degraded: {how} after {}", text("/failure"))))
-        }
+        how => styled(WARN, &format!(" → {how}")),
     };
     let (id, outcome, release) = (text("/id"), text("/outcome"), text("/release"));
-    written(writeln!(err, "{}{mark}", styled(DIM, &format!("{id}  {release}  {outcome}"))))
+    tell(&format!("{}{mark}", styled(DIM, &format!("{id}  {release}  {outcome}"))));
+    Ok(())
+}
+
+/// A completion script.
+pub(crate) fn completions(script: &[u8]) -> anyhow::Result<()> {
+    written(out().write_all(script))
 }

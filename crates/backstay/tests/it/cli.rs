@@ -1,0 +1,347 @@
+//! Every command as people type it: what it prints, where, and how it ends.
+
+use std::{
+    fs,
+    io::{BufRead, BufReader, Write},
+    process::{Command, Stdio},
+};
+
+use serde_json::{Value, json};
+
+use crate::{
+    golden::{neutral, same, session},
+    http,
+    world::{Project, command, ran, run},
+};
+
+const SIM: &str = "[providers.sim]\nkind = \"sim\"\n";
+const COMMANDS: [&str; 10] =
+    ["demo", "init", "check", "serve", "call", "sim", "log", "show", "keys", "completions"];
+
+/// Runs the commands one after the other in `project` and writes down all that they say.
+fn sessions(project: &Project, commands: &[&[&str]]) -> String {
+    commands.iter().map(|args| session(args, &project.run(args))).collect()
+}
+
+/// A project whose three calls have been answered, mended by a fallback, and failed.
+fn with_log() -> Project {
+    let project = Project::new(SIM)
+        .with_call("fine", "route = [\"sim/ok\"]")
+        .with_call("lame", "route = [\"sim/empty-content\", \"sim/ok\"]")
+        .with_call("dead", "route = [\"sim/400\"]\n[degrade]\norder = [\"error\"]");
+    let gateway = project.serve(&[]);
+    for call in ["fine", "lame", "dead"] {
+        let body = json!({"inputs": {"name": "Ada"}, "unit": "user-17"});
+        http::post(gateway.address, &format!("/v1/calls/{call}"), &[], &body);
+    }
+    gateway.stop();
+    project
+}
+
+#[test]
+fn help() {
+    let scratch = tempfile::tempdir().unwrap();
+    let mut text = session(&["--help"], &run(scratch.path(), &["--help"]));
+    for name in COMMANDS {
+        let args = [name, "--help"];
+        text.push_str(&session(&args, &run(scratch.path(), &args)));
+    }
+    for name in ["create", "list", "revoke"] {
+        let args = ["keys", name, "--help"];
+        text.push_str(&session(&args, &run(scratch.path(), &args)));
+    }
+    same("help", &text);
+}
+
+#[test]
+fn usage() {
+    let scratch = tempfile::tempdir().unwrap();
+    let wrong: [&[&str]; 6] = [
+        &[],
+        &["chekc"],
+        &["call"],
+        &["serve", "--listen", "here"],
+        &["log", "--since", "yesterday"],
+        &["call", "hello", "--input", "a=b", "--inputs", "f.json"],
+    ];
+    let mut text = String::new();
+    for args in wrong {
+        let ran = run(scratch.path(), args);
+        assert_eq!((ran.code, ran.stdout.as_str()), (2, ""), "{args:?}");
+        text.push_str(&session(args, &ran));
+    }
+    same("usage", &text);
+}
+
+#[test]
+fn init_writes_a_sound_project_and_overwrites_nothing() {
+    let scratch = tempfile::tempdir().unwrap();
+    let at = |args: &[&str]| session(args, &run(scratch.path(), args));
+    let mut text = at(&["init", "new"]);
+    text += &at(&["check", "new"]);
+    let mine = scratch.path().join("new/calls/hello/user.j2");
+    fs::write(&mine, "mine").unwrap();
+    fs::remove_file(scratch.path().join("new/backstay.toml")).unwrap();
+    text += &at(&["init", "new"]);
+    text += &at(&["init", "--json", "other"]);
+    assert_eq!(fs::read_to_string(mine).unwrap(), "mine");
+    assert!(!scratch.path().join("new/backstay.toml").exists());
+    same("init", &text);
+}
+
+#[test]
+fn check_finds_every_mistake_at_once() {
+    let project =
+        Project::new("[server]\nlisten = 4700\n[providers.sim]\nkind = \"sim\"\nseeed = 3\n")
+            .with_call("bad", "route = [\"smi/ok\"]\n[budget]\ndeadline = \"soon\"\n")
+            .with_call("worse", "[degrade]\norder = [\"static\"]\n");
+    project.write("calls/worse/user.j2", "Hello {{ name\n");
+    let mut text = sessions(&project, &[&["check"], &["check", "--json"], &["check", "nowhere"]]);
+    text += &sessions(&project, &[&["serve"], &["log"]]);
+    same("check", &text);
+}
+
+#[test]
+fn check_looks_for_secrets_only_when_asked() {
+    let project = Project::new("[providers.openai]\napi_key = \"env:NO_SUCH_VARIABLE\"\n")
+        .with_call("hello", "route = [\"openai/gpt-5-mini\"]");
+    let commands: [&[&str]; 3] =
+        [&["check"], &["check", "--secrets"], &["check", "--secrets", "--json"]];
+    same("secrets", &sessions(&project, &commands));
+    let set = &mut command(project.dir(), &["check", "--secrets"]);
+    assert_eq!(ran(set.env("NO_SUCH_VARIABLE", "sk-x")).code, 0);
+}
+
+#[test]
+fn sim_lists_its_faults() {
+    let scratch = tempfile::tempdir().unwrap();
+    let list = run(scratch.path(), &["sim", "--list"]);
+    let json = run(scratch.path(), &["sim", "--list", "--json"]);
+    let wrong = ["sim", "--fault", "429", "--listen", "127.0.0.1:0"];
+    let unknown = ["sim", "--fault", "gremlins=2%", "--listen", "127.0.0.1:0"];
+    let mut text = session(&["sim", "--list"], &list);
+    text += &session(&wrong, &run(scratch.path(), &wrong));
+    text += &session(&unknown, &run(scratch.path(), &unknown));
+    same("sim", &text);
+    assert_eq!(json.lines().len(), list.stdout.lines().count());
+    assert!(json.lines().iter().all(|line| line["fault"].is_string() && line["what"].is_string()));
+}
+
+#[test]
+fn an_empty_log() {
+    let project = Project::new(SIM);
+    let text = sessions(
+        &project,
+        &[&["log"], &["log", "--json"], &["show", "01234567"], &["log", "--outcome", "bad"]],
+    );
+    same("log-empty", &text);
+}
+
+#[test]
+fn a_directory_without_a_project_has_no_log_and_no_keys() {
+    let scratch = tempfile::tempdir().unwrap();
+    for args in [&["log"][..], &["show", "01234567"], &["keys", "create", "ci"]] {
+        let ran = run(scratch.path(), args);
+        assert_eq!(ran.code, 1, "{ran:?}");
+        assert!(ran.stderr.contains("there is no project in ."), "{ran:?}");
+    }
+    assert_eq!(fs::read_dir(scratch.path()).unwrap().count(), 0, "nothing was made");
+}
+
+#[test]
+fn a_filled_log() {
+    let project = with_log();
+    let lines = project.run(&["log", "--json"]).lines();
+    let named: Vec<_> = lines.iter().map(|line| line["call"].as_str().unwrap()).collect();
+    assert_eq!(named, ["dead", "lame", "fine"]);
+    let wanted = ["id", "call", "release", "outcome", "outcome_code", "degraded", "at_ms"];
+    for line in &lines {
+        assert!(wanted.iter().all(|key| !line[key].is_null()), "{line}");
+    }
+    let id = |n: usize| lines[n]["id"].as_str().unwrap();
+    let mut text = String::new();
+    let commands: [&[&str]; 9] = [
+        &["log"],
+        &["log", "--json", "--limit", "1"],
+        &["log", "--call", "lame"],
+        &["log", "--failed"],
+        &["log", "--outcome", "bad_request"],
+        &["log", "--release", "fine@1"],
+        &["log", "--target", "sim/empty-content"],
+        &["log", "--degraded"],
+        &["log", "--since", "1h", "--limit", "2"],
+    ];
+    text += &sessions(&project, &commands);
+    for n in [0, 1, 2] {
+        text += &sessions(&project, &[&["show", id(n)]]);
+    }
+    let start = project.run(&["show", &id(1)[..35]]);
+    assert!(start.code == 0 && start.stdout.starts_with("lame@1"), "{start:?}");
+    text += &sessions(&project, &[&["show", id(1), "--json"]]);
+    same("log", &text);
+}
+
+#[test]
+fn keys_are_made_listed_and_revoked() {
+    let project = Project::new(SIM);
+    let commands: [&[&str]; 10] = [
+        &["keys", "list"],
+        &["keys", "create", "ci"],
+        &["keys", "create", "ci"],
+        &["keys", "create", ""],
+        &["keys", "create", "laptop", "--json"],
+        &["keys", "list"],
+        &["keys", "revoke", "ci"],
+        &["keys", "revoke", "ci"],
+        &["keys", "revoke", "laptop", "--json"],
+        &["keys", "list", "--json"],
+    ];
+    same("keys", &sessions(&project, &commands));
+}
+
+#[test]
+fn call_says_the_answer_and_ends_as_the_call_did() {
+    let project = Project::new(SIM)
+        .with_call("fine", "route = [\"sim/ok\"]")
+        .with_call(
+            "dead",
+            "route = [\"sim/500\"]\n[budget]\nattempts = 1\n[degrade]\norder = [\"error\"]",
+        )
+        .with_call(
+            "soft",
+            "route = [\"sim/500\"]\n[budget]\nattempts = 1\n[degrade]\norder = [\"message\"]\n",
+        );
+    project.write("inputs.json", "{\"name\": \"Ada\"}");
+    let gateway = project.serve(&[]);
+    let url = gateway.url();
+    let mut text = String::new();
+    let mut take = |args: &[&str]| {
+        let args = [args, &["--server", &url]].concat();
+        text += &session(&args, &project.run(&args));
+    };
+    take(&["call", "fine", "--input", "name=Ada"]);
+    take(&["call", "fine", "--inputs", "inputs.json", "--json"]);
+    take(&["call", "fine", "--input", "name=Ada", "--release", "1"]);
+    take(&["call", "fine", "--input", "name=Ada", "--release", "9"]);
+    take(&["call", "fine"]);
+    take(&["call", "fine", "--input", "name"]);
+    take(&["call", "fine", "--inputs", "nowhere.json"]);
+    take(&["call", "soft", "--input", "name=Ada"]);
+    take(&["call", "dead", "--input", "name=Ada"]);
+    take(&["call", "dead", "--input", "name=Ada", "--json"]);
+    take(&["call", "unknown"]);
+    take(&["call", "Not A Name"]);
+    gateway.stop();
+    let away = ["call", "fine", "--server", "http://127.0.0.1:1"];
+    text += &session(&away, &project.run(&away));
+    let wrong = ["call", "fine", "--server", "localhost"];
+    text += &session(&wrong, &project.run(&wrong));
+    same("call", &text);
+}
+
+#[test]
+fn inputs_come_from_standard_input_too() {
+    let project = Project::init();
+    let gateway = project.serve(&[]);
+    let args = ["call", "hello", "--inputs", "-", "--server", &gateway.url()];
+    let mut call = command(project.dir(), &args);
+    let mut child =
+        call.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(b"{\"name\": \"Ada\"}").unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success() && output.stdout.len() > 10, "{output:?}");
+    gateway.stop();
+}
+
+#[test]
+fn completions_are_scripts() {
+    let scratch = tempfile::tempdir().unwrap();
+    for shell in ["bash", "zsh", "fish"] {
+        let script = run(scratch.path(), &["completions", shell]);
+        assert_eq!((script.code, script.stderr.as_str()), (0, ""));
+        assert!(COMMANDS.iter().all(|name| script.stdout.contains(name)), "{shell}");
+        if shell == "bash" {
+            let path = scratch.path().join("backstay.bash");
+            fs::write(&path, &script.stdout).unwrap();
+            assert!(Command::new("bash").arg("-n").arg(&path).status().unwrap().success());
+        }
+    }
+}
+
+#[test]
+fn the_demo_answers_every_scene() {
+    let scratch = tempfile::tempdir().unwrap();
+    let demo = run(scratch.path(), &["demo", "--once", "--json", "--listen", "127.0.0.1:0"]);
+    assert_eq!(demo.code, 0, "{demo:?}");
+    let lines = demo.lines();
+    let scenes: Vec<&Value> = lines.iter().filter(|line| line["call"].is_string()).collect();
+    let mut names: Vec<_> = scenes.iter().map(|line| line["call"].as_str().unwrap()).collect();
+    names.dedup();
+    let wanted =
+        ["healthy", "hangs", "empty", "fenced", "drifted", "limited", "cut", "down", "named"];
+    assert_eq!(names, wanted);
+    for scene in &scenes {
+        if scene["call"] == "cut" {
+            // A stream that broke off says so: an error event, and never `[DONE]` after it.
+            assert_eq!(scene["error"]["type"], "truncated", "{scene}");
+            assert_eq!(scene["done"], false);
+        } else {
+            let text = scene["answer"]["text"].as_str().unwrap_or_default();
+            assert!(!text.is_empty(), "{scene}");
+        }
+    }
+    let log = &lines.last().unwrap()["log"];
+    assert_eq!(log["calls"], scenes.len(), "{log}");
+}
+
+#[test]
+fn a_reader_that_leaves_is_no_fault() {
+    let project = with_log();
+    let id = project.run(&["log", "--json"]).lines()[0]["id"].as_str().unwrap().to_owned();
+    let commands: [&[&str]; 8] = [
+        &["sim", "--list"],
+        &["sim", "--list", "--json"],
+        &["log"],
+        &["log", "--follow"],
+        &["show", &id],
+        &["check"],
+        &["completions", "bash"],
+        &["keys", "list"],
+    ];
+    for args in commands {
+        let mut command = command(project.dir(), args);
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        if args.contains(&"--follow") {
+            // It has shown what there is, and finds its reader gone at the next call.
+            let mut line = String::new();
+            BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+            let gateway = project.serve(&[]);
+            http::post(gateway.address, "/v1/calls/fine", &[], &json!({"inputs": {"name": "x"}}));
+            gateway.stop();
+        } else {
+            drop(child.stdout.take());
+        }
+        let output = child.wait_with_output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!((output.status.code(), &*said), (Some(0), ""), "{args:?}");
+    }
+}
+
+#[test]
+fn nothing_but_text_where_there_is_no_terminal() {
+    let project = with_log();
+    project.run(&["keys", "create", "ci"]);
+    let commands: [&[&str]; 5] =
+        [&["log"], &["check"], &["keys", "list"], &["show", "x"], &["check", "nowhere"]];
+    for args in commands {
+        for (name, value) in [("NO_COLOR", "1"), ("TERM", "xterm-256color")] {
+            let ran = ran(command(project.dir(), args).env(name, value));
+            assert!(!format!("{}{}", ran.stdout, ran.stderr).contains('\u{1b}'), "{ran:?}");
+        }
+    }
+}
+
+#[test]
+fn what_is_taken_out_of_golden_files() {
+    assert_eq!(neutral("took 12.5 ms at 14:05:09.123"), "took <duration> at <time>      ");
+}
