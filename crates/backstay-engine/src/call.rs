@@ -375,22 +375,27 @@ impl Call<'_> {
             Err(_) => Err(Broken::Gone),
             Ok(()) => tokio::select! {
                 pumped = pump(&mut live, &mut out, &pieces, limits) => pumped,
-                () = self.engine.cut_off() => Err(Broken::Failed(shutting_down())),
+                () = self.engine.cut_off() => Err(Broken::CutOff),
             },
         };
         let mut reply = live.sum.finish();
-        let mut of_client = None;
+        // The target has no part in it where the client or this process ends the stream.
+        let mut not_of_target = None;
         let (failure, tail) = match pumped {
             Ok(tail) => (self.judge_sent(&mut reply), tail),
             Err(Broken::Failed(failure)) => (Some(failure), Vec::new()),
             Err(Broken::Gone) => (Some(client_gone()), Vec::new()),
+            Err(Broken::CutOff) => {
+                not_of_target = Some(client_gone());
+                (Some(shutting_down()), Vec::new())
+            }
             Err(Broken::Unread) => {
-                of_client = Some(client_slow());
+                not_of_target = Some(client_slow());
                 (Some(deadline_passed()), Vec::new())
             }
         };
         self.add_usage(reply.usage);
-        self.attempts.push(live.sent.settle(of_client.as_ref().or(failure.as_ref())));
+        self.attempts.push(live.sent.settle(not_of_target.as_ref().or(failure.as_ref())));
         if failure.is_none() {
             self.remember(&reply);
         }

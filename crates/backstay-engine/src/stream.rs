@@ -140,6 +140,8 @@ pub(crate) enum Broken {
     Failed(Failure),
     /// The client went away.
     Gone,
+    /// The process ends and cannot wait.
+    CutOff,
     /// The deadline passed while the client did not read: not the provider's fault.
     Unread,
 }

@@ -52,8 +52,6 @@ const LAST_WORDS: Duration = Duration::from_secs(2);
 const MOST_CONNECTIONS: usize = 10_000;
 /// The head of a request is at most this large, in bytes.
 const LARGEST_HEAD: usize = 64 << 10;
-/// Calls that are cut off have this long for their last words.
-const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// What a server is started with.
 #[derive(Clone, Debug)]
@@ -244,8 +242,8 @@ impl Started {
 /// Lets calls and connections end by themselves; past `limit`, ends them by name.
 async fn drain(engine: &Engine, connections: GracefulShutdown, limit: Duration) {
     let mut drained = pin!(async {
-        connections.shutdown().await;
-        engine.drain().await;
+        // Together: a connection that somebody keeps open must not hide that all calls ended.
+        tokio::join!(connections.shutdown(), engine.drain());
     });
     if timeout(limit, &mut drained).await.is_ok() {
         return;
@@ -268,10 +266,6 @@ async fn close_log(engine: &Engine) {
                 records = accounting.pending,
                 "not stored yet; the next start stores them"
             );
-            engine.cut_off();
-            if timeout(LAST_WORDS, drained).await.is_err() {
-                tracing::debug!("some clients did not read to the end");
-            }
         }
         Err(error) => tracing::error!(%error, "closing the call log ended in a panic"),
     }

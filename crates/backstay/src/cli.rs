@@ -296,6 +296,10 @@ fn verbosity(text: &str) -> Result<String, String> {
     }
 }
 
+fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| "write an IP address and a port, such as 127.0.0.1:4800".to_owned())
+}
+
 /// A duration as the project files write it.
 fn duration(text: &str) -> Result<Duration, String> {
     backstay_core::config::units::Time::try_from(text.to_owned())

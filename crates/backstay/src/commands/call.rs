@@ -2,7 +2,7 @@
 
 use std::{fmt, io::Read, time::Duration};
 
-use anyhow::{Context, anyhow, bail};
+use anyhow::{Context, bail};
 use backstay_core::{
     failure::{Failure, FailureClass},
     release::is_call_name,

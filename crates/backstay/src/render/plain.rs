@@ -174,8 +174,9 @@ pub(crate) fn answer(answer: &Value, json: bool) -> anyhow::Result<()> {
     let text = |pointer: &str| answer.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
     if answer.get("error").is_some() {
         let (class, message) = (text("/error/type"), text("/error/message"));
-        writeln!(err, "{} {message}", styled(BAD, &format!("{class}:")))?;
-        return written(writeln!(err, "{}", styled(DIM, text("/error/call_id"))));
+        tell(&format!("{} {message}", styled(BAD, &format!("{class}:"))));
+        tell(&styled(DIM, text("/error/call_id")));
+        return Ok(());
     }
     written(writeln!(out(), "{}", text("/text")))?;
     let mark = match text("/degraded") {
