@@ -215,10 +215,12 @@ impl FailureClass {
                 "another 5xx, or a reply outside the wire format",
                 (S::Backoff, N::Yes, H::Faulty),
             ),
-            Self::UpstreamAuth => {
-                row("upstream_auth", "401, 403, exhausted quota", (S::No, N::Yes, H::Unusable))
-                    .final_for_client()
-            }
+            Self::UpstreamAuth => row(
+                "upstream_auth",
+                "401, 403, exhausted quota; 404, a model that is not there",
+                (S::No, N::Yes, H::Unusable),
+            )
+            .final_for_client(),
             Self::BadRequest => {
                 row("bad_request", "another 4xx, or an invalid request", (S::No, N::No, H::Fine))
                     .never_degrades()
