@@ -194,7 +194,7 @@ def print_log(log):
             if attempt:
                 print(f"  {attempt['message']}")
             if not attempt or record["attempts"][-1] is attempt:
-                print(f"    answer: {record['answer']}")
+                print(f"    answer: {record['rejected'] or record['answer']}")
     print()
 
 

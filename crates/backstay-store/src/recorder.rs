@@ -24,6 +24,10 @@ use crate::{
 
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
+/// From so many waiting entries on, whoever adds one lets the writer run first if they share a core:
+/// else a saturated core would fill the queue and shed what there is time to store.
+const GIVE_WAY: usize = 1024;
+
 /// The bounds of the queue and the rhythm of the writer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -261,9 +265,14 @@ impl Recorder {
         // To wake the writer for every record would cost each call a change of threads.
         let grown = state.queue.len() > before;
         let wake = grown && (before == 0 || before + 1 == self.shared.limits.wake_at);
+        let behind = before >= GIVE_WAY;
         drop(state);
         if wake {
             self.shared.work.notify_one();
+        }
+        if behind {
+            // Not a wait: where the writer shares this core, it gets its turn before more calls come.
+            thread::yield_now();
         }
     }
 

@@ -11,6 +11,10 @@ use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
 use crate::{ErrorKind, StoreError};
 
+/// The log of a file is carried over in pieces of this many bytes: on one core a larger piece would
+/// hold up the calls that come in meanwhile.
+const CHECKPOINT: u32 = 1 << 20;
+
 /// How long a lock of another process is waited for. The writer's only rivals are tools that
 /// checkpoint or migrate, which takes milliseconds.
 const BUSY: Duration = Duration::from_secs(5);
@@ -52,6 +56,8 @@ pub(super) fn open_writer(path: &Path, schema: &Schema) -> Result<Connection, St
     connection.pragma_update(None, "page_size", schema.page_size).map_err(wrong)?;
     connection.pragma_update(None, "journal_mode", "WAL").map_err(wrong)?;
     connection.pragma_update(None, "synchronous", "FULL").map_err(wrong)?;
+    let pages = CHECKPOINT / schema.page_size;
+    connection.pragma_update(None, "wal_autocheckpoint", pages).map_err(wrong)?;
     migrate(path, &mut connection, schema)?;
     Ok(connection)
 }
