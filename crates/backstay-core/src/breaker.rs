@@ -88,6 +88,15 @@ impl Breaker {
         }
     }
 
+    /// How long an open breaker stays so from `now` on; `None` where that is not known or not so.
+    #[must_use]
+    pub fn open_for(&self, now: Instant) -> Option<Duration> {
+        match self.state {
+            State::Open { until } if now < until => Some(until.duration_since(now)),
+            State::Open { .. } | State::Closed | State::Probing { .. } => None,
+        }
+    }
+
     /// Asks to send an attempt at `now`. In the half-open state the attempt becomes the probe and
     /// holds a lease of `lease`: if nothing is heard of it until then, another one may probe.
     #[must_use]
@@ -206,6 +215,20 @@ mod tests {
         assert_eq!(breaker.admit(later, LEASE), None, "one probe at a time");
         breaker.observe(&policy, probe, false, later);
         assert_eq!(breaker.state(later), BreakerState::Closed);
+    }
+
+    #[test]
+    fn it_tells_how_long_it_stays_open() {
+        let (start, policy) = (Instant::now(), BreakerPolicy::default());
+        let mut breaker = opened(start, &policy);
+        let second = Duration::from_secs(1);
+        assert_eq!(breaker.open_for(start), Some(policy.open_for));
+        assert_eq!(breaker.open_for(start + second), Some(policy.open_for - second));
+        let later = start + policy.open_for;
+        assert_eq!(breaker.open_for(later), None, "a probe may go out");
+        assert!(breaker.admit(later, second).is_some());
+        assert_eq!(breaker.open_for(later), None, "a probe is out");
+        assert_eq!(Breaker::new(start).open_for(start), None);
     }
 
     #[test]

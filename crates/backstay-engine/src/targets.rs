@@ -233,11 +233,13 @@ impl Gate {
             if lock(&self.breaker).would_admit(now.into_std()) && self.state.is_full() {
                 return queue_full();
             }
+            // While a probe is out, nobody knows; it may be over in a moment.
+            let open_for = lock(&self.breaker).open_for(now.into_std());
             return Failure::new(
                 FailureClass::CircuitOpen,
                 "the breaker of this target is open after too many failures",
             )
-            .with_retry_after(Some(Duration::from_secs(1)));
+            .with_retry_after(open_for.or(Some(Duration::from_secs(1))));
         };
         let left = hold.until.duration_since(now);
         let failure = Failure::new(hold.class, "the target is left alone after its last refusal");
