@@ -120,6 +120,48 @@ pub enum Health {
     Unusable,
 }
 
+/// How far up the ladder a model's answer got. What the consumer said of it comes on top.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Rung {
+    /// The call was made; nothing came of it.
+    Called,
+    /// Something of the answer arrived.
+    Delivered,
+    /// All of it arrived.
+    Complete,
+    /// It is JSON, where JSON is promised.
+    Parsed,
+    /// It satisfies the schema, where there is one.
+    SchemaValid,
+    /// It passes the call's checks.
+    ChecksPassed,
+}
+
+impl Rung {
+    /// Every rung, from the ground up.
+    pub const ALL: [Self; 6] = [
+        Self::Called,
+        Self::Delivered,
+        Self::Complete,
+        Self::Parsed,
+        Self::SchemaValid,
+        Self::ChecksPassed,
+    ];
+
+    /// The rung in one word.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Called => "called",
+            Self::Delivered => "delivered",
+            Self::Complete => "complete",
+            Self::Parsed => "parsed",
+            Self::SchemaValid => "schema_valid",
+            Self::ChecksPassed => "checks_passed",
+        }
+    }
+}
+
 /// One row of the table of failure classes.
 #[derive(Clone, Copy, Debug)]
 pub struct Row {
@@ -137,6 +179,8 @@ pub struct Row {
     pub degrades: bool,
     /// May the *client* usefully send the same request again later?
     pub retryable: bool,
+    /// How far up the ladder the answer got; `None` where the failure says nothing of the model.
+    pub reached: Option<Rung>,
 }
 
 const fn row(
@@ -145,12 +189,21 @@ const fn row(
     acts: (SameTarget, NextTarget, Health),
 ) -> Row {
     let (same, next, health) = acts;
-    Row { name, seen_as, same, next, health, degrades: true, retryable: true }
+    let reached = Some(Rung::Called);
+    Row { name, seen_as, same, next, health, degrades: true, retryable: true, reached }
 }
 
 impl Row {
     const fn never_degrades(mut self) -> Self {
         self.degrades = false;
+        self
+    }
+    const fn reaches(mut self, rung: Rung) -> Self {
+        self.reached = Some(rung);
+        self
+    }
+    const fn says_nothing_of_the_model(mut self) -> Self {
+        self.reached = None;
         self
     }
     const fn final_for_client(mut self) -> Self {
@@ -194,9 +247,13 @@ impl FailureClass {
     pub const fn row(self) -> Row {
         use {Health as H, NextTarget as N, SameTarget as S};
         match self {
-            Self::Timeout(_) => {
+            Self::Timeout(Phase::Idle) => {
                 row("timeout", "a limit of the failure budget passed", (S::No, N::Yes, H::Faulty))
+                    .reaches(Rung::Delivered)
             }
+            Self::Timeout(
+                Phase::Connect | Phase::Headers | Phase::FirstToken | Phase::Deadline,
+            ) => row("timeout", "a limit of the failure budget passed", (S::No, N::Yes, H::Faulty)),
             Self::Connection => row(
                 "connection",
                 "refused, reset, TLS failure, name not found",
@@ -225,6 +282,7 @@ impl FailureClass {
                 row("bad_request", "another 4xx, or an invalid request", (S::No, N::No, H::Fine))
                     .never_degrades()
                     .final_for_client()
+                    .says_nothing_of_the_model()
             }
             Self::ContextLength => row(
                 "context_length",
@@ -238,33 +296,40 @@ impl FailureClass {
                 (S::No, N::IfRouteSaysSo, H::Fine),
             )
             .never_degrades()
-            .final_for_client(),
+            .final_for_client()
+            .reaches(Rung::Delivered),
             Self::Refused => {
                 row("refused", "refusal field or stop reason", (S::No, N::IfRouteSaysSo, H::Fine))
                     .never_degrades()
                     .final_for_client()
+                    .reaches(Rung::Complete)
             }
             Self::Empty => row("empty", "nothing in it", (S::Once, N::Yes, H::Faulty)),
             Self::Truncated(Cut::Length) => {
                 row("truncated", "finish reason `length`", (S::No, N::Yes, H::Fine))
                     .final_for_client()
+                    .reaches(Rung::Delivered)
             }
             Self::Truncated(Cut::Stream) => row(
                 "truncated",
                 "missing terminal event, body shorter than announced",
                 (S::Backoff, N::Yes, H::Faulty),
-            ),
+            )
+            .reaches(Rung::Delivered),
             Self::Malformed => row(
                 "malformed",
                 "not JSON where JSON is promised",
                 (S::RepairThenBackoff, N::Yes, H::Faulty),
-            ),
+            )
+            .reaches(Rung::Complete),
             Self::Schema => row(
                 "schema",
                 "valid JSON that violates the schema: path, rule, value",
                 (S::RepairThenBackoff, N::Yes, H::Faulty),
-            ),
-            Self::Check => row("check", "a semantic check failed", (S::Repair, N::Yes, H::Faulty)),
+            )
+            .reaches(Rung::Parsed),
+            Self::Check => row("check", "a semantic check failed", (S::Repair, N::Yes, H::Faulty))
+                .reaches(Rung::SchemaValid),
             Self::CircuitOpen => {
                 row("circuit_open", "the target's breaker is open", (S::No, N::Yes, H::Neutral))
             }
@@ -272,11 +337,13 @@ impl FailureClass {
                 row("budget", "cost, tokens or retry tokens spent", (S::No, N::No, H::Neutral))
             }
             Self::Cancelled => row("cancelled", "the client went away", (S::No, N::No, H::Neutral))
-                .never_degrades(),
+                .never_degrades()
+                .says_nothing_of_the_model(),
             Self::Consumer => {
                 row("consumer", "reported later by the application", (S::No, N::No, H::Neutral))
                     .never_degrades()
                     .final_for_client()
+                    .reaches(Rung::ChecksPassed)
             }
         }
     }

@@ -6,7 +6,10 @@ use std::{fmt, time::Duration};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::failure::{FailureClass, Violation};
+use crate::{
+    failure::{FailureClass, Rung, Violation},
+    trace::TraceParent,
+};
 
 /// The identity of a call: a `UUIDv7`, so that ids sort by time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -42,7 +45,7 @@ impl std::str::FromStr for CallId {
 }
 
 /// How a call ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Outcome {
     /// Answered by a model, and valid as it came.
     Ok,
@@ -71,6 +74,22 @@ impl Outcome {
             Self::Ok | Self::Repaired => self.name(),
             Self::Failed(class) => class.code(),
         }
+    }
+
+    /// How far up the ladder the model's answer got; `None` where the call says nothing of the model:
+    /// the request was wrong, or its client went away.
+    #[must_use]
+    pub const fn rung(self) -> Option<Rung> {
+        match self {
+            Self::Ok | Self::Repaired => Some(Rung::ChecksPassed),
+            Self::Failed(class) => class.row().reached,
+        }
+    }
+
+    /// Whether it counts against the call's error rate.
+    #[must_use]
+    pub const fn is_error(self) -> bool {
+        self.failure().is_some() && self.rung().is_some()
     }
 
     /// The failure class, if it failed.
@@ -137,7 +156,9 @@ impl Degraded {
 }
 
 /// Which of a call's releases answered.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum Variant {
     /// The release that the label `stable` points to.
@@ -161,22 +182,139 @@ impl Variant {
     }
 }
 
-/// Tokens as the provider counted them. `input` and `output` are totals; the rest are parts of them.
+/// Tokens of one answer, or of all answers of a call. `input` and `output` are totals; the rest are
+/// parts of them. See [`Usage::buckets`] for what does not overlap.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Usage {
     /// All input tokens, cached ones included.
     pub input: u64,
     /// All output tokens, reasoning included.
     pub output: u64,
     /// Part of `input` that was read from the provider's cache.
-    #[serde(default)]
     pub cache_read: u64,
     /// Part of `input` that was written to the provider's cache.
-    #[serde(default)]
     pub cache_write: u64,
+    /// Part of `cache_write` that is kept for an hour instead of minutes, and costs more.
+    pub cache_write_1h: u64,
+    /// Part of `input` that was sound or pictures.
+    pub input_media: u64,
     /// Part of `output` that was reasoning.
-    #[serde(default)]
     pub reasoning: u64,
+    /// Part of `output` that was sound or pictures.
+    pub output_media: u64,
+    /// Whether Backstay counted them itself, because the provider did not say.
+    pub estimated: bool,
+}
+
+/// Tokens in buckets that do not overlap: their sum is the sum of input and output.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Buckets {
+    /// Text that was read anew.
+    pub input: u64,
+    /// Read from the provider's cache.
+    pub cache_read: u64,
+    /// Read and written to the provider's cache.
+    pub cache_write: u64,
+    /// Sound or pictures that were read.
+    pub input_media: u64,
+    /// Text that was written for the client.
+    pub output: u64,
+    /// Text that the model wrote for itself.
+    pub reasoning: u64,
+    /// Sound or pictures that were made.
+    pub output_media: u64,
+}
+
+impl Usage {
+    /// The same tokens without overlap. Parts that are larger than their whole, as some providers
+    /// tell them, are cut down to it, in the order of the fields.
+    #[must_use]
+    pub fn buckets(&self) -> Buckets {
+        let mut input = self.input;
+        let mut output = self.output;
+        let take = |part: u64, of: &mut u64| {
+            let taken = part.min(*of);
+            *of -= taken;
+            taken
+        };
+        let cache_read = take(self.cache_read, &mut input);
+        let cache_write = take(self.cache_write, &mut input);
+        let input_media = take(self.input_media, &mut input);
+        let reasoning = take(self.reasoning, &mut output);
+        let output_media = take(self.output_media, &mut output);
+        Buckets { input, cache_read, cache_write, input_media, output, reasoning, output_media }
+    }
+
+    /// Adds the tokens of another answer.
+    pub fn add(&mut self, more: &Self) {
+        for (sum, more) in [
+            (&mut self.input, more.input),
+            (&mut self.output, more.output),
+            (&mut self.cache_read, more.cache_read),
+            (&mut self.cache_write, more.cache_write),
+            (&mut self.cache_write_1h, more.cache_write_1h),
+            (&mut self.input_media, more.input_media),
+            (&mut self.reasoning, more.reasoning),
+            (&mut self.output_media, more.output_media),
+        ] {
+            *sum = sum.saturating_add(more);
+        }
+        self.estimated |= more.estimated;
+    }
+}
+
+impl Buckets {
+    /// Adds the tokens of another answer.
+    pub fn add(&mut self, more: &Self) {
+        for (sum, more) in [
+            (&mut self.input, more.input),
+            (&mut self.cache_read, more.cache_read),
+            (&mut self.cache_write, more.cache_write),
+            (&mut self.input_media, more.input_media),
+            (&mut self.output, more.output),
+            (&mut self.reasoning, more.reasoning),
+            (&mut self.output_media, more.output_media),
+        ] {
+            *sum = sum.saturating_add(more);
+        }
+    }
+}
+
+/// What tokens cost. That a price is not known is said; it is never taken for nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Cost {
+    /// So many billionths of a US dollar.
+    Priced(u64),
+    /// The target costs nothing by the token: a simulated one, or one that the project says is free.
+    Free,
+    /// No price is known for the target.
+    Unknown,
+}
+
+impl Cost {
+    /// What both cost together: unknown as soon as one of them is.
+    #[must_use]
+    pub const fn plus(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Unknown, _) | (_, Self::Unknown) => Self::Unknown,
+            (Self::Priced(a), Self::Priced(b)) => Self::Priced(a.saturating_add(b)),
+            (Self::Priced(a), Self::Free) | (Self::Free, Self::Priced(a)) => Self::Priced(a),
+            (Self::Free, Self::Free) => Self::Free,
+        }
+    }
+
+    /// US dollars, where they are known.
+    #[must_use]
+    #[expect(clippy::cast_precision_loss, reason = "an amount is told to a few digits")]
+    pub fn usd(self) -> Option<f64> {
+        match self {
+            Self::Priced(nano) => Some(nano as f64 / 1e9),
+            Self::Free => Some(0.0),
+            Self::Unknown => None,
+        }
+    }
 }
 
 /// Why an attempt was made.
@@ -214,6 +352,12 @@ pub struct AttemptRecord {
     pub status: Option<u16>,
     /// The pause that the provider asked for, in milliseconds.
     pub retry_after_ms: Option<u64>,
+    /// Its tokens, if it used any.
+    #[serde(default)]
+    pub usage: Option<Usage>,
+    /// What they cost; set wherever `usage` is.
+    #[serde(default)]
+    pub cost: Option<Cost>,
 }
 
 /// Everything that is kept of one call.
@@ -249,10 +393,22 @@ pub struct CallRecord {
     pub overhead_us: u64,
     /// Tokens, summed over the attempts that reported them.
     pub usage: Option<Usage>,
+    /// What they cost: the sum over the attempts that used any.
+    #[serde(default)]
+    pub cost: Option<Cost>,
     /// The model that the provider says it used.
     pub model: Option<String>,
+    /// The provider's word for the build that answered (OpenAI's `system_fingerprint`).
+    #[serde(default)]
+    pub fingerprint: Option<String>,
+    /// Why the model stopped, in OpenAI's words.
+    #[serde(default)]
+    pub finish: Option<String>,
     /// The provider's id of the answer.
     pub upstream_id: Option<String>,
+    /// The client's place in a distributed trace.
+    #[serde(default)]
+    pub trace: Option<TraceParent>,
     /// The attempts in order.
     pub attempts: Vec<AttemptRecord>,
     /// The client's request after redaction, unless the call captures none.

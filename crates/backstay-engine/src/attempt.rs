@@ -178,6 +178,8 @@ pub(crate) fn blank_record(order: &Order<'_>, began: Instant) -> AttemptRecord {
         first_token_us: None,
         status: None,
         retry_after_ms: None,
+        usage: None,
+        cost: None,
     }
 }
 

@@ -254,12 +254,7 @@ impl Call<'_> {
 
     fn add_usage(&mut self, usage: Option<Usage>) {
         let Some(more) = usage else { return };
-        let sum = self.usage.get_or_insert_default();
-        sum.input = sum.input.saturating_add(more.input);
-        sum.output = sum.output.saturating_add(more.output);
-        sum.cache_read = sum.cache_read.saturating_add(more.cache_read);
-        sum.cache_write = sum.cache_write.saturating_add(more.cache_write);
-        sum.reasoning = sum.reasoning.saturating_add(more.reasoning);
+        self.usage.get_or_insert_default().add(&more);
     }
 
     /// Puts the rejected answer and what is wrong with it at the end of the conversation.

@@ -54,6 +54,15 @@ pub enum Sink {
     Off,
 }
 
+/// Is told of every call that ended and of every verdict of a consumer, as they are recorded. Runs on
+/// the call path: it must neither wait nor fail.
+pub trait Observer: std::fmt::Debug + Send + Sync {
+    /// A call ended; its texts are redacted already.
+    fn call_ended(&self, record: &CallRecord);
+    /// A consumer said what an answer was worth.
+    fn reported(&self, report: &OutcomeReport);
+}
+
 /// Answers calls, from the plans that were published last.
 #[derive(Debug)]
 pub struct Engine {
@@ -62,6 +71,7 @@ pub struct Engine {
     cache: StaleCache,
     schemas: Cache<CacheKey, Arc<Schema>>,
     sink: Sink,
+    observers: Vec<Arc<dyn Observer>>,
     clock: Clock,
     entropy: Entropy,
     tasks: TaskTracker,
@@ -85,11 +95,19 @@ impl Engine {
             cache: StaleCache::new(),
             schemas: Cache::new(MOST_SCHEMAS),
             sink,
+            observers: Vec::new(),
             clock,
             entropy,
             tasks: TaskTracker::new(),
             ending: CancellationToken::new(),
         }
+    }
+
+    /// The same engine, which tells `observers` too, in their order.
+    #[must_use]
+    pub fn with_observers(mut self, observers: Vec<Arc<dyn Observer>>) -> Self {
+        self.observers = observers;
+        self
     }
 
     /// The plans in force.
@@ -165,6 +183,7 @@ impl Engine {
 
     /// Takes in a consumer's verdict.
     pub fn report(&self, report: OutcomeReport) {
+        self.observers.iter().for_each(|observer| observer.reported(&report));
         match &self.sink {
             Sink::Log(recorder) => recorder.report(report),
             Sink::Memory(_) | Sink::Off => {}
@@ -195,9 +214,14 @@ impl Engine {
 
     /// Hands a record over; it is only made if someone wants it.
     pub(crate) fn keep(&self, record: impl FnOnce() -> CallRecord) {
+        if matches!(self.sink, Sink::Off) && self.observers.is_empty() {
+            return;
+        }
+        let record = record();
+        self.observers.iter().for_each(|observer| observer.call_ended(&record));
         match &self.sink {
-            Sink::Log(recorder) => recorder.record(record()),
-            Sink::Memory(kept) => lock(kept).push(record()),
+            Sink::Log(recorder) => recorder.record(record),
+            Sink::Memory(kept) => lock(kept).push(record),
             Sink::Off => {}
         }
     }

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use backstay_core::{failure::Failure, output::Schema, record::CallId};
+use backstay_core::{failure::Failure, output::Schema, record::CallId, trace::TraceParent};
 use backstay_providers::wire::{Prompt, Protocol, Role, Turn};
 use bytes::Bytes;
 use serde_json::{Map, Value};
@@ -72,6 +72,8 @@ pub struct Request {
     pub include_usage: bool,
     /// A deadline of its own; can only shorten the call's.
     pub deadline: Option<Duration>,
+    /// Its place in a distributed trace.
+    pub trace: Option<TraceParent>,
 }
 
 /// What is settled before the first attempt.

@@ -6,8 +6,8 @@ use std::time::Duration;
 use backstay_core::{
     failure::{Cut, FailureClass, Phase, Violation},
     record::{
-        AttemptKind, AttemptRecord, CallId, CallRecord, Degraded, Outcome, OutcomeReport, Usage,
-        Variant,
+        AttemptKind, AttemptRecord, CallId, CallRecord, Cost, Degraded, Outcome, OutcomeReport,
+        Usage, Variant,
     },
 };
 use proptest::prelude::*;
@@ -47,6 +47,8 @@ pub(crate) fn full(started_ms: u64, n: u64) -> CallRecord {
         first_token_us: Some(120_000),
         status: Some(200),
         retry_after_ms: Some(1_500),
+        usage: Some(Usage { input: 450, output: 40, estimated: true, ..Usage::default() }),
+        cost: Some(Cost::Priced(77_000)),
     };
     CallRecord {
         id: id(started_ms, n),
@@ -72,8 +74,16 @@ pub(crate) fn full(started_ms: u64, n: u64) -> CallRecord {
             output: 80,
             cache_read: 512,
             cache_write: 3,
+            cache_write_1h: 2,
+            input_media: 11,
             reasoning: 4,
+            output_media: 5,
+            estimated: true,
         }),
+        cost: Some(Cost::Priced(1_234_567)),
+        fingerprint: Some("fp_1".to_owned()),
+        finish: Some("stop".to_owned()),
+        trace: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".parse().ok(),
         model: Some("gpt-5-mini-2026-08-07".to_owned()),
         upstream_id: Some(format!("chatcmpl-{n}")),
         attempts: vec![
@@ -105,6 +115,10 @@ pub(crate) fn bare(started_ms: u64, n: u64) -> CallRecord {
         violation: None,
         first_token_us: None,
         usage: None,
+        cost: None,
+        fingerprint: None,
+        finish: None,
+        trace: None,
         model: None,
         upstream_id: None,
         attempts: Vec::new(),

@@ -13,6 +13,8 @@ pub enum ErrorKind {
     Corrupt,
     /// A file was written by a newer version of this program.
     Newer,
+    /// A file was written by an older version of this program, and is only read here.
+    Older,
     /// What is to be stored contradicts what is stored.
     Conflict,
     /// Anything else that the operating system refuses.
@@ -28,6 +30,7 @@ impl ErrorKind {
             Self::Full => "full",
             Self::Corrupt => "corrupt",
             Self::Newer => "newer",
+            Self::Older => "older",
             Self::Conflict => "conflict",
             Self::Io => "io",
         }
@@ -46,6 +49,10 @@ impl ErrorKind {
             Self::Newer => {
                 "it was written by a newer version of Backstay; run that version, or another \
                  directory"
+            }
+            Self::Older => {
+                "it was written by an older version of Backstay; `backstay serve` brings it up to \
+                 date when it starts"
             }
             Self::Conflict => "it contradicts what is stored",
             Self::Io => "check that the directory exists and belongs to the user of this process",

@@ -16,6 +16,7 @@ mod error;
 pub mod memory;
 mod query;
 pub mod recorder;
+mod rollup;
 pub mod spool;
 pub mod sqlite;
 
@@ -23,6 +24,7 @@ pub use error::{ErrorKind, StoreError};
 pub use memory::MemoryStore;
 pub use query::{CallRow, Counts, Filter, Lookup, StoredCall};
 pub use recorder::{Accounting, Limits, Recorder};
+pub use rollup::{ModelSeen, Rollup, RollupFilter, RollupReader};
 pub use spool::Spool;
 pub use sqlite::{SqliteReader, SqliteRecords, SqliteRegistry};
 

@@ -212,6 +212,7 @@ fn row(stored: &StoredCall) -> CallRow {
         first_token_us: record.first_token_us,
         overhead_us: record.overhead_us,
         usage: record.usage,
+        cost: record.cost,
         model: record.model,
         target: record.attempts.last().map(|attempt| attempt.target.clone()),
         attempts: u32::try_from(record.attempts.len()).unwrap_or(u32::MAX),

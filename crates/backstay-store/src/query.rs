@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use backstay_core::{
     failure::FailureClass,
-    record::{CallId, CallRecord, Degraded, Outcome, OutcomeReport, Usage, Variant},
+    record::{CallId, CallRecord, Cost, Degraded, Outcome, OutcomeReport, Usage, Variant},
 };
 
 /// The most rows that one question is answered with.
@@ -124,6 +124,8 @@ pub struct CallRow {
     pub overhead_us: u64,
     /// Tokens of all attempts.
     pub usage: Option<Usage>,
+    /// What they cost.
+    pub cost: Option<Cost>,
     /// The model that the provider says it used.
     pub model: Option<String>,
     /// The target of the last attempt.

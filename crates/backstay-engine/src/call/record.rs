@@ -125,7 +125,11 @@ fn blank(request: &Request, head: &Head, capture: Capture) -> CallRecord {
             .and_then(|last| last.first_token_us.map(|first| last.started_us + first)),
         overhead_us: micros(head.overhead),
         usage: head.usage,
+        cost: None,
         model: None,
+        fingerprint: None,
+        finish: None,
+        trace: request.trace,
         upstream_id: None,
         attempts: head.attempts.iter().map(|attempt| kept(attempt, capture)).collect(),
         // What was accepted is UTF-8, and to check that is faster than to look for what is not.

@@ -185,6 +185,7 @@ impl Gateway {
             stream: false,
             include_usage: false,
             deadline: None,
+            trace: None,
         }
     }
 

@@ -190,7 +190,7 @@ fn usage(usage: &Value) -> Option<Usage> {
     let cache_write = number("cache_creation_input_tokens").unwrap_or_default();
     let input = input.unwrap_or_default().saturating_add(cache_read).saturating_add(cache_write);
     let output = output.unwrap_or_default();
-    Some(Usage { input, output, cache_read, cache_write, reasoning: 0 })
+    Some(Usage { input, output, cache_read, cache_write, ..Usage::default() })
 }
 
 fn missing(what: &str, field: &str) -> Failure {

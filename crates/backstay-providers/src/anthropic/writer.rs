@@ -40,7 +40,7 @@ enum Open {
 impl MessageWriter {
     /// A writer for one stream.
     #[must_use]
-    pub const fn new(opening: StreamOpening) -> Self {
+    pub fn new(opening: StreamOpening) -> Self {
         Self {
             opening,
             started: false,
@@ -50,7 +50,7 @@ impl MessageWriter {
             tools: BTreeMap::new(),
             has_words: false,
             finish: None,
-            usage: Usage { input: 0, output: 0, cache_read: 0, cache_write: 0, reasoning: 0 },
+            usage: Usage::default(),
         }
     }
 

@@ -263,8 +263,8 @@ fn usage(usage: &Value) -> Option<Usage> {
         input: input.unwrap_or_default(),
         output: output.unwrap_or_default(),
         cache_read: number("/prompt_tokens_details/cached_tokens").unwrap_or_default(),
-        cache_write: 0,
         reasoning: number("/completion_tokens_details/reasoning_tokens").unwrap_or_default(),
+        ..Usage::default()
     })
 }
 

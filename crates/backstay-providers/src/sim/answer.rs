@@ -118,8 +118,13 @@ fn with_usage(answer: Answer, request: &SimRequest<'_>, says: Option<Says>) -> A
     let size = u64::try_from(answer.size()).unwrap_or(u64::MAX);
     let input = request.words();
     let reasoning = if request.reasons() { 8 } else { 0 };
-    let usage =
-        Usage { input, output: size + reasoning, cache_read: input / 2, cache_write: 0, reasoning };
+    let usage = Usage {
+        input,
+        output: size + reasoning,
+        cache_read: input / 2,
+        reasoning,
+        ..Usage::default()
+    };
     Answer {
         usage: (says != Some(Says::NoUsage)).then_some(usage),
         usage_twice: says == Some(Says::UsageTwice),

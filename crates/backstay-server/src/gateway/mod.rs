@@ -99,6 +99,7 @@ fn blank(server: &Server, client: Client, received: Instant) -> Request {
         stream: false,
         include_usage: false,
         deadline: None,
+        trace: None,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use backstay_core::failure::Failure;
+use backstay_core::{failure::Failure, trace::TraceParent};
 use backstay_engine::request::{Client, Request};
 use http::HeaderMap;
 use serde_json::{Map, Value};
@@ -22,6 +22,11 @@ impl Headers<'_> {
             Failure::bad_request(name, format!("the header `{name}` is not plain ASCII"))
         })?;
         Ok(Some(text.trim().to_owned()).filter(|text| !text.is_empty()))
+    }
+
+    /// What is no `traceparent` counts as absent: W3C Trace Context, section 4.3.
+    fn trace(&self) -> Option<TraceParent> {
+        self.0.get("traceparent")?.to_str().ok()?.trim().parse().ok()
     }
 
     fn deadline(&self) -> Result<Option<Duration>, Failure> {
@@ -50,6 +55,7 @@ pub(super) fn fill(
     request.address.call = headers.text("x-backstay-call")?;
     request.address.release = headers.text("x-backstay-release")?;
     request.deadline = headers.deadline()?;
+    request.trace = headers.trace();
     request.stream = take_stream(&mut body)?;
     let options = match request.client {
         Client::Native => {

@@ -107,6 +107,9 @@ pub(super) fn open_reader(path: &Path, schema: &Schema) -> Result<Option<Connect
         Err(error) => return Err(StoreError::sqlite(path, error)),
     };
     connection.busy_timeout(BUSY).map_err(|error| StoreError::sqlite(path, error))?;
-    let version = checked_version(path, &connection, schema)?;
-    Ok((version == schema.version()).then_some(connection))
+    match checked_version(path, &connection, schema)? {
+        0 => Ok(None),
+        version if version == schema.version() => Ok(Some(connection)),
+        version => Err(StoreError::at(path, ErrorKind::Older, format!("schema version {version}"))),
+    }
 }

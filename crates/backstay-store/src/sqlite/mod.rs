@@ -25,7 +25,7 @@ pub(crate) use day::Day;
 
 /// The text codes of the closed enums, and back.
 mod code {
-    use backstay_core::record::AttemptKind;
+    use backstay_core::record::{AttemptKind, Cost, Usage};
     use rusqlite::types::{FromSqlError, Type};
     use serde::de::{
         DeserializeOwned,
@@ -38,6 +38,73 @@ mod code {
             AttemptKind::Retry => "retry",
             AttemptKind::Fallback => "fallback",
             AttemptKind::Repair => "repair",
+        }
+    }
+
+    /// Tokens and cost as columns; `TOKEN_COLUMNS` names them in this order.
+    #[derive(Debug)]
+    pub(super) struct Tokens {
+        pub(super) counts: [Option<i64>; 8],
+        pub(super) estimated: Option<bool>,
+        pub(super) cost: Option<&'static str>,
+        pub(super) nano_usd: Option<i64>,
+    }
+
+    impl Tokens {
+        pub(super) fn of(usage: Option<&Usage>, cost: Option<Cost>) -> Self {
+            let counts = match usage {
+                None => [None; 8],
+                Some(u) => [
+                    u.input,
+                    u.output,
+                    u.cache_read,
+                    u.cache_write,
+                    u.cache_write_1h,
+                    u.input_media,
+                    u.reasoning,
+                    u.output_media,
+                ]
+                .map(|count| Some(super::signed(count))),
+            };
+            let (cost, nano_usd) = match cost {
+                None => (None, None),
+                Some(Cost::Priced(nano)) => (Some("priced"), Some(super::signed(nano))),
+                Some(Cost::Free) => (Some("free"), None),
+                Some(Cost::Unknown) => (Some("unknown"), None),
+            };
+            Self { counts, estimated: usage.map(|u| u.estimated), cost, nano_usd }
+        }
+
+        /// Reads them from column `first` on.
+        pub(super) fn read(
+            row: &rusqlite::Row<'_>,
+            first: usize,
+        ) -> rusqlite::Result<(Option<Usage>, Option<Cost>)> {
+            let number = |at: usize| -> rusqlite::Result<u64> {
+                Ok(super::count_opt(row, first + at)?.unwrap_or_default())
+            };
+            let usage = match super::count_opt(row, first)? {
+                None => None,
+                Some(input) => Some(Usage {
+                    input,
+                    output: number(1)?,
+                    cache_read: number(2)?,
+                    cache_write: number(3)?,
+                    cache_write_1h: number(4)?,
+                    input_media: number(5)?,
+                    reasoning: number(6)?,
+                    output_media: number(7)?,
+                    estimated: row.get::<_, Option<bool>>(first + 8)?.unwrap_or_default(),
+                }),
+            };
+            let word = row.get_ref(first + 9)?.as_str_or_null().map_err(|e| wrong(first + 9, e))?;
+            let cost = match word {
+                None => None,
+                Some("priced") => Some(Cost::Priced(number(10)?)),
+                Some("free") => Some(Cost::Free),
+                Some(_) => Some(Cost::Unknown),
+            };
+            Ok((usage, cost))
         }
     }
 

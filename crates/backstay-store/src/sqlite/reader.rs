@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use backstay_core::{
     failure::Violation,
-    record::{AttemptRecord, CallId, CallRecord, Degraded, Outcome, OutcomeReport, Usage},
+    record::{AttemptRecord, CallId, CallRecord, Degraded, Outcome, OutcomeReport},
 };
 use rusqlite::{
     Connection, OptionalExtension, Row, ToSql, params, params_from_iter,
@@ -13,10 +13,11 @@ use rusqlite::{
 };
 
 use super::{
-    code, count, count_opt,
+    code::{self, Tokens},
+    count, count_opt,
     day::{self, Day, Holds},
     file,
-    records::{BODIES, CALLS, PLACE_BITS},
+    records::{BODIES, CALLS, PLACE_BITS, TOKEN_COLUMNS},
     signed,
 };
 use crate::{
@@ -25,11 +26,16 @@ use crate::{
 };
 
 const ROW_COLUMNS: &str = "c.seq, c.id, c.call, c.release, c.variant, c.protocol, c.stream, c.unit,
-  c.outcome, c.degraded, c.message, c.latency_us, c.first_token_us, c.overhead_us, c.input_tokens,
-  c.output_tokens, c.cache_read_tokens, c.cache_write_tokens, c.reasoning_tokens, c.model, c.target,
+  c.outcome, c.degraded, c.message, c.latency_us, c.first_token_us, c.overhead_us, c.model, c.target,
   c.attempts,
   (SELECT r.ok FROM outcome_report r WHERE r.call_id = c.id ORDER BY r.seq DESC LIMIT 1),
-  c.upstream_id, c.violation_path, c.violation_rule, c.violation_reason";
+  c.upstream_id, c.violation_path, c.violation_rule, c.violation_reason, c.fingerprint, c.finish,
+  c.traceparent, c.input_tokens, c.output_tokens, c.cache_read_tokens, c.cache_write_tokens,
+  c.cache_write_1h_tokens, c.input_media_tokens, c.reasoning_tokens, c.output_media_tokens,
+  c.tokens_estimated, c.cost, c.nano_usd";
+
+/// Where the columns of [`Tokens`] begin among those.
+const ROW_TOKENS: usize = 25;
 
 /// Reads the call log of a directory, whether or not a server runs on it.
 #[derive(Clone, Debug)]
@@ -303,18 +309,8 @@ fn id(row: &Row<'_>, index: usize) -> rusqlite::Result<CallId> {
     Ok(CallId(uuid::Uuid::from_bytes(bytes)))
 }
 
-fn usage(row: &Row<'_>, index: usize) -> rusqlite::Result<Option<Usage>> {
-    let Some(input) = count_opt(row, index)? else { return Ok(None) };
-    Ok(Some(Usage {
-        input,
-        output: count(row, index + 1)?,
-        cache_read: count(row, index + 2)?,
-        cache_write: count(row, index + 3)?,
-        reasoning: count(row, index + 4)?,
-    }))
-}
-
 fn call_row(row: &Row<'_>) -> rusqlite::Result<CallRow> {
+    let (usage, cost) = Tokens::read(row, ROW_TOKENS)?;
     Ok(CallRow {
         seq: count(row, 0)?,
         id: id(row, 1)?,
@@ -330,19 +326,20 @@ fn call_row(row: &Row<'_>) -> rusqlite::Result<CallRow> {
         latency_us: count(row, 11)?,
         first_token_us: count_opt(row, 12)?,
         overhead_us: count(row, 13)?,
-        usage: usage(row, 14)?,
-        model: row.get(19)?,
-        target: row.get(20)?,
-        attempts: row.get(21)?,
-        consumer_ok: row.get(22)?,
+        usage,
+        cost,
+        model: row.get(14)?,
+        target: row.get(15)?,
+        attempts: row.get(16)?,
+        consumer_ok: row.get(17)?,
     })
 }
 
 /// The call without its attempts, bodies and reports.
 fn stored_call(row: &Row<'_>) -> rusqlite::Result<StoredCall> {
     let summary = call_row(row)?;
-    let violation = match row.get(24)? {
-        Some(path) => Some(Violation { path, rule: row.get(25)?, reason: row.get(26)? }),
+    let violation = match row.get(19)? {
+        Some(path) => Some(Violation { path, rule: row.get(20)?, reason: row.get(21)? }),
         None => None,
     };
     Ok(StoredCall {
@@ -363,8 +360,12 @@ fn stored_call(row: &Row<'_>) -> rusqlite::Result<StoredCall> {
             first_token_us: summary.first_token_us,
             overhead_us: summary.overhead_us,
             usage: summary.usage,
+            cost: summary.cost,
             model: summary.model,
-            upstream_id: row.get(23)?,
+            fingerprint: row.get(22)?,
+            finish: row.get(23)?,
+            trace: code::read_opt(row, 24)?,
+            upstream_id: row.get(18)?,
             attempts: Vec::new(),
             request: None,
             answer: None,
@@ -377,13 +378,16 @@ fn stored_call(row: &Row<'_>) -> rusqlite::Result<StoredCall> {
 fn attempts(connection: &Connection, seq: u64) -> rusqlite::Result<Vec<AttemptRecord>> {
     let first = signed(seq << PLACE_BITS);
     connection
-        .prepare(
+        .prepare(&format!(
             "SELECT target, kind, failure, message, started_us, took_us, first_token_us, status,
-               retry_after_ms
+               retry_after_ms, {TOKEN_COLUMNS}
              FROM attempt WHERE place BETWEEN ?1 AND ?2 ORDER BY place",
-        )?
+        ))?
         .query_map([first, first + (1 << PLACE_BITS) - 1], |row| {
+            let (usage, cost) = Tokens::read(row, 9)?;
             Ok(AttemptRecord {
+                usage,
+                cost,
                 target: row.get(0)?,
                 kind: code::read(row, 1)?,
                 failure: code::read_opt(row, 2)?,

@@ -10,7 +10,7 @@ use backstay_core::record::{CallRecord, OutcomeReport};
 use rusqlite::{CachedStatement, Connection, OptionalExtension, Transaction, params};
 
 use super::{
-    code,
+    code::{self, Tokens},
     day::{self, Day, Holds},
     file::{self, Schema},
     signed,
@@ -26,7 +26,8 @@ pub(super) const PLACE_BITS: u32 = 16;
 /// row would dirty a page of its own, for a look-up that is rare.
 pub(super) const CALLS: Schema = Schema {
     page_size: 4096,
-    migrations: &["
+    migrations: &[
+        "
 CREATE TABLE call (
   seq INTEGER PRIMARY KEY,
   id BLOB NOT NULL UNIQUE,
@@ -82,7 +83,30 @@ CREATE TABLE outcome_report (
 ) STRICT;
 CREATE UNIQUE INDEX outcome_report_once ON outcome_report
   (call_id, ok, ifnull(score, ''), ifnull(reason, 0), ifnull(expected, 0));
-"],
+",
+        "
+ALTER TABLE call ADD COLUMN cache_write_1h_tokens INTEGER;
+ALTER TABLE call ADD COLUMN input_media_tokens INTEGER;
+ALTER TABLE call ADD COLUMN output_media_tokens INTEGER;
+ALTER TABLE call ADD COLUMN tokens_estimated INTEGER;
+ALTER TABLE call ADD COLUMN cost TEXT;
+ALTER TABLE call ADD COLUMN nano_usd INTEGER;
+ALTER TABLE call ADD COLUMN fingerprint TEXT;
+ALTER TABLE call ADD COLUMN finish TEXT;
+ALTER TABLE call ADD COLUMN traceparent TEXT;
+ALTER TABLE attempt ADD COLUMN input_tokens INTEGER;
+ALTER TABLE attempt ADD COLUMN output_tokens INTEGER;
+ALTER TABLE attempt ADD COLUMN cache_read_tokens INTEGER;
+ALTER TABLE attempt ADD COLUMN cache_write_tokens INTEGER;
+ALTER TABLE attempt ADD COLUMN reasoning_tokens INTEGER;
+ALTER TABLE attempt ADD COLUMN cache_write_1h_tokens INTEGER;
+ALTER TABLE attempt ADD COLUMN input_media_tokens INTEGER;
+ALTER TABLE attempt ADD COLUMN output_media_tokens INTEGER;
+ALTER TABLE attempt ADD COLUMN tokens_estimated INTEGER;
+ALTER TABLE attempt ADD COLUMN cost TEXT;
+ALTER TABLE attempt ADD COLUMN nano_usd INTEGER;
+",
+    ],
 };
 
 pub(super) const BODIES: Schema = Schema {
@@ -103,19 +127,28 @@ fn has_bodies(record: &CallRecord) -> bool {
     [&record.request, &record.answer, &record.rejected].into_iter().any(Option::is_some)
 }
 
+/// In the order of [`code::Tokens`].
+pub(super) const TOKEN_COLUMNS: &str = "input_tokens, output_tokens, cache_read_tokens,
+  cache_write_tokens, cache_write_1h_tokens, input_media_tokens, reasoning_tokens,
+  output_media_tokens, tokens_estimated, cost, nano_usd";
+
 const INSERT_CALL: &str = "
 INSERT INTO call (seq, id, started_ms, call, release, variant, protocol, stream, unit, outcome,
   failed, degraded, message, violation_path, violation_rule, violation_reason, latency_us,
-  first_token_us, overhead_us, input_tokens, output_tokens, cache_read_tokens, cache_write_tokens,
-  reasoning_tokens, model, upstream_id, target, attempts)
+  first_token_us, overhead_us, model, fingerprint, finish, traceparent, upstream_id, target, attempts,
+  input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, cache_write_1h_tokens,
+  input_media_tokens, reasoning_tokens, output_media_tokens, tokens_estimated, cost, nano_usd)
 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20,
-  ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28)
+  ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31, ?32, ?33, ?34, ?35, ?36, ?37)
 ON CONFLICT (id) DO NOTHING";
 
 const INSERT_ATTEMPT: &str = "
 INSERT INTO attempt (place, target, kind, failure, message, started_us, took_us, first_token_us,
-  status, retry_after_ms)
-VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
+  status, retry_after_ms, input_tokens, output_tokens, cache_read_tokens, cache_write_tokens,
+  cache_write_1h_tokens, input_media_tokens, reasoning_tokens, output_media_tokens,
+  tokens_estimated, cost, nano_usd)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20,
+  ?21)";
 
 const INSERT_REPORT: &str = "
 INSERT INTO outcome_report (call_id, ok, score, reason, expected, reported_ms)
@@ -153,6 +186,9 @@ impl SqliteRecords {
         file::make_dir(&dir)?;
         let mut last = 0;
         for day in day::list(&dir, Holds::Calls).map_err(|error| StoreError::io(&dir, error))? {
+            // Readers only read files of today's schema; one that is newer or damaged is left alone,
+            // and whoever asks for it is told.
+            drop(file::open_writer(&day.path(&dir, Holds::Calls), &CALLS));
             // An old day that cannot be read must not keep the gateway from starting; whoever asks
             // for it is told.
             last = last.max(last_seq(&day.path(&dir, Holds::Calls)).unwrap_or(0));
@@ -337,7 +373,7 @@ fn write_call(
     record: &CallRecord,
     seq: u64,
 ) -> rusqlite::Result<bool> {
-    let usage = record.usage.as_ref();
+    let tokens = Tokens::of(record.usage.as_ref(), record.cost);
     let violation = record.violation.as_ref();
     let inserted = insert.execute(params![
         signed(seq),
@@ -359,15 +395,24 @@ fn write_call(
         signed(record.latency_us),
         record.first_token_us.map(signed),
         signed(record.overhead_us),
-        usage.map(|u| signed(u.input)),
-        usage.map(|u| signed(u.output)),
-        usage.map(|u| signed(u.cache_read)),
-        usage.map(|u| signed(u.cache_write)),
-        usage.map(|u| signed(u.reasoning)),
         record.model,
+        record.fingerprint,
+        record.finish,
+        record.trace.map(|trace| trace.to_string()),
         record.upstream_id,
         record.attempts.last().map(|attempt| &attempt.target),
         i64::try_from(record.attempts.len()).unwrap_or(i64::MAX),
+        tokens.counts[0],
+        tokens.counts[1],
+        tokens.counts[2],
+        tokens.counts[3],
+        tokens.counts[4],
+        tokens.counts[5],
+        tokens.counts[6],
+        tokens.counts[7],
+        tokens.estimated,
+        tokens.cost,
+        tokens.nano_usd,
     ])?;
     Ok(inserted == 1)
 }
@@ -378,6 +423,7 @@ fn write_attempts(
     seq: u64,
 ) -> rusqlite::Result<()> {
     for (number, attempt) in (0..1u64 << PLACE_BITS).zip(&record.attempts) {
+        let tokens = Tokens::of(attempt.usage.as_ref(), attempt.cost);
         insert.execute(params![
             signed(seq << PLACE_BITS | number),
             attempt.target,
@@ -389,6 +435,17 @@ fn write_attempts(
             attempt.first_token_us.map(signed),
             attempt.status,
             attempt.retry_after_ms.map(signed),
+            tokens.counts[0],
+            tokens.counts[1],
+            tokens.counts[2],
+            tokens.counts[3],
+            tokens.counts[4],
+            tokens.counts[5],
+            tokens.counts[6],
+            tokens.counts[7],
+            tokens.estimated,
+            tokens.cost,
+            tokens.nano_usd,
         ])?;
     }
     Ok(())
