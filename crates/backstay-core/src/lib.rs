@@ -3,6 +3,7 @@
 //! Nothing here does I/O, reads a clock, draws a random number, awaits or logs: time and randomness
 //! are arguments. A newcomer reads [`failure`], [`budget`], [`breaker`], then the engine's `call.rs`.
 
+pub mod alert;
 pub mod breaker;
 pub mod budget;
 pub mod config;
