@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     failure::Rung,
     histogram::Histogram,
-    record::{Buckets, Cost, Degraded, Outcome, Usage, Variant},
+    record::{Buckets, CallRecord, Cost, Degraded, Outcome, Usage, Variant},
 };
 
 /// How long the stretch is that a cell covers.
@@ -83,6 +83,29 @@ pub struct Sample {
     pub usage: Option<Usage>,
     /// What they cost.
     pub cost: Option<Cost>,
+}
+
+impl Sample {
+    /// A call's record as it is counted.
+    #[must_use]
+    pub fn of(record: &CallRecord) -> Self {
+        Self {
+            started_ms: record.id.unix_millis(),
+            key: Key {
+                call: record.call.clone(),
+                release: record.release.clone(),
+                variant: record.variant,
+                target: record.attempts.last().map(|attempt| attempt.target.clone()),
+                outcome: record.outcome,
+            },
+            degraded: record.degraded,
+            attempts: u64::try_from(record.attempts.len()).unwrap_or(u64::MAX),
+            latency_us: record.latency_us,
+            first_token_us: record.first_token_us,
+            usage: record.usage,
+            cost: record.cost,
+        }
+    }
 }
 
 /// Exact sums over the calls of one key and stretch.

@@ -59,7 +59,8 @@ pub enum Sink {
 pub trait Observer: std::fmt::Debug + Send + Sync {
     /// A call ended; its texts are redacted already.
     fn call_ended(&self, record: &CallRecord);
-    /// A consumer said what an answer was worth.
+    /// A consumer said what an answer was worth. Where it knows the answer by the provider's id only,
+    /// the call's id is nil: which call that is turns out when the report is stored.
     fn reported(&self, report: &OutcomeReport);
 }
 
@@ -186,6 +187,15 @@ impl Engine {
         self.observers.iter().for_each(|observer| observer.reported(&report));
         match &self.sink {
             Sink::Log(recorder) => recorder.report(report),
+            Sink::Memory(_) | Sink::Off => {}
+        }
+    }
+
+    /// Takes in the verdict of a consumer that knows its answer by the provider's id only.
+    pub fn report_response(&self, response_id: String, report: OutcomeReport) {
+        self.observers.iter().for_each(|observer| observer.reported(&report));
+        match &self.sink {
+            Sink::Log(recorder) => recorder.report_response(response_id, report),
             Sink::Memory(_) | Sink::Off => {}
         }
     }

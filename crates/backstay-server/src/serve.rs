@@ -186,7 +186,8 @@ fn limits(project: &Project) -> Limits {
 }
 
 fn retention(project: &Project) -> Retention {
-    Retention { bodies: project.log.bodies, metadata: project.log.metadata }
+    let log = &project.log;
+    Retention { bodies: log.bodies, metadata: log.metadata, rollups: log.rollups }
 }
 
 impl Started {

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use backstay_core::rollup::Level;
 use backstay_core::{
     failure::{Cut, FailureClass, Phase, Violation},
     record::{
@@ -13,8 +14,8 @@ use backstay_core::{
 use proptest::prelude::*;
 
 use crate::{
-    Appended, Entry, ErrorKind, Filter, KeyRow, Lookup, RecordReader, RecordStore, RegistryStore,
-    Retained, Retention, StoreError, StoredCall,
+    Appended, Entry, ErrorKind, Filter, KeyRow, Lookup, ModelSeen, RecordReader, RecordStore,
+    RegistryStore, Retained, Retention, RollupFilter, RollupReader, StoreError, StoredCall,
 };
 
 /// 2026-11-23, noon.
@@ -25,6 +26,7 @@ pub(crate) const DAY: u64 = 24 * 3600 * 1000;
 pub(crate) struct Opened {
     pub(crate) writer: Box<dyn RecordStore>,
     pub(crate) reader: Box<dyn RecordReader>,
+    pub(crate) rollups: Box<dyn RollupReader>,
     pub(crate) registry: Box<dyn RegistryStore>,
     pub(crate) _keep: Option<tempfile::TempDir>,
 }
@@ -133,7 +135,7 @@ pub(crate) fn call(record: CallRecord) -> Entry {
     Entry::Call(Box::new(record))
 }
 
-fn report(call_id: CallId, ok: bool, reported_ms: u64) -> OutcomeReport {
+pub(crate) fn report(call_id: CallId, ok: bool, reported_ms: u64) -> OutcomeReport {
     OutcomeReport {
         call_id,
         ok,
@@ -206,8 +208,90 @@ pub(crate) fn a_report_without_its_day_is_counted(open: impl Fn() -> Opened) {
         Entry::Outcome(report(kept.id, true, NOON)),
         call(kept.clone()),
     ];
-    assert_eq!(store.writer.append(&batch).unwrap(), Appended { expired: 1 });
+    assert_eq!(store.writer.append(&batch).unwrap(), Appended { expired: 1, unmatched: 0 });
     assert_eq!(found(&*store.reader, &kept.id.to_string()).unwrap().reports.len(), 1);
+}
+
+pub(crate) fn a_report_finds_its_call_by_the_providers_id(open: impl Fn() -> Opened) {
+    let mut store = open();
+    let named = |n, at| CallRecord { upstream_id: Some(format!("chatcmpl-{n}")), ..full(at, n) };
+    let (old, lately, today) = (named(1, NOON - 9 * DAY), named(2, NOON - DAY), named(3, NOON));
+    let days = (2..8).map(|n| call(bare(NOON - n * DAY, 90 + n)));
+    let days: Vec<_> = days.chain([call(old.clone()), call(lately.clone())]).collect();
+    store.writer.append(&days).unwrap();
+    let response =
+        |n: u64, ok| Entry::Response(format!("chatcmpl-{n}"), report(CallId::default(), ok, NOON));
+    let batch = [response(1, true), response(2, false), response(3, true), call(today.clone())];
+    let unknown = [response(4, true)];
+    assert_eq!(store.writer.append(&batch).unwrap(), Appended { expired: 0, unmatched: 1 });
+    assert_eq!(store.writer.append(&unknown).unwrap(), Appended { expired: 0, unmatched: 1 });
+    store.writer.append(&batch).unwrap();
+    let reports =
+        |record: &CallRecord| found(&*store.reader, &record.id.to_string()).unwrap().reports;
+    assert_eq!(reports(&old), [], "too many days ago");
+    assert_eq!(reports(&lately), [report(lately.id, false, NOON)]);
+    assert_eq!(reports(&today), [report(today.id, true, NOON)]);
+}
+
+fn roll_up(store: &mut Opened) {
+    while store.writer.roll_up().unwrap() {}
+}
+
+fn minutes(since_ms: u64, until_ms: u64) -> RollupFilter {
+    RollupFilter { level: Level::Minute, since_ms, until_ms, call: None, release: None }
+}
+
+pub(crate) fn calls_are_summed_where_they_began(open: impl Fn() -> Opened) {
+    let mut store = open();
+    let ok = |at, n| CallRecord { outcome: Outcome::Ok, ..full(at, n) };
+    let calls = [ok(NOON, 1), ok(NOON + 59_999, 2), ok(NOON + 60_000, 3), full(NOON, 4)];
+    let entries: Vec<_> = calls.iter().cloned().map(call).collect();
+    store.writer.append(&entries).unwrap();
+    roll_up(&mut store);
+    store.writer.append(&[Entry::Outcome(report(calls[0].id, false, NOON + DAY))]).unwrap();
+    roll_up(&mut store);
+    let found = store.rollups.rollups(&minutes(NOON, NOON + 60_000)).unwrap();
+    assert_eq!(found.iter().map(|r| r.cell.calls).collect::<Vec<_>>(), [2, 1]);
+    assert!(found.iter().all(|r| r.start_ms == NOON));
+    let good = &found.iter().find(|r| r.key.outcome == Outcome::Ok).unwrap().cell;
+    assert_eq!((good.useful, good.useless), (0, 1), "a late verdict counts where its call does");
+    assert_eq!(good.nano_usd.sum(), 2 * 1_234_567);
+    assert_eq!(good.latency_us.count(), 2);
+    assert_eq!((good.stale, good.attempts, good.estimated), (2, 8, 2));
+    for (level, start_ms) in [(Level::Hour, NOON), (Level::Day, NOON - DAY / 2)] {
+        let filter = RollupFilter { level, ..minutes(0, u64::MAX) };
+        let found = store.rollups.rollups(&filter).unwrap();
+        assert_eq!(found.iter().map(|r| r.cell.calls).sum::<u64>(), 4);
+        assert!(found.iter().all(|r| r.start_ms == start_ms));
+    }
+    for (call, release, cells) in
+        [(Some("other"), None, 0), (Some("extract-invoice"), Some("extract-invoice@7"), 3)]
+    {
+        let filter = RollupFilter {
+            call: call.map(str::to_owned),
+            release: release.map(str::to_owned),
+            ..minutes(0, u64::MAX)
+        };
+        assert_eq!(store.rollups.rollups(&filter).unwrap().len(), cells);
+    }
+}
+
+pub(crate) fn models_that_answered_are_remembered(open: impl Fn() -> Opened) {
+    let mut store = open();
+    let by = |model: &str, at, n| CallRecord { model: Some(model.to_owned()), ..full(at, n) };
+    let calls = [by("m-2", NOON + 5, 1), by("m-1", NOON + 9, 2), by("m-1", NOON, 3), bare(NOON, 4)];
+    store.writer.append(&calls.map(call)).unwrap();
+    roll_up(&mut store);
+    let seen = |model: &str, first_ms, last_ms, calls| ModelSeen {
+        target: "anthropic/claude-haiku-4-5".to_owned(),
+        model: model.to_owned(),
+        fingerprint: Some("fp_1".to_owned()),
+        first_ms,
+        last_ms,
+        calls,
+    };
+    let expected = [seen("m-1", NOON, NOON + 9, 2), seen("m-2", NOON + 5, NOON + 5, 1)];
+    assert_eq!(store.rollups.models().unwrap(), expected);
 }
 
 pub(crate) fn ids_may_be_shortened(open: impl Fn() -> Opened) {
@@ -259,6 +343,7 @@ pub(crate) fn retention_drops_whole_days(open: impl Fn() -> Opened) {
     let keep = |bodies, metadata| Retention {
         bodies: Duration::from_millis(bodies * DAY),
         metadata: Duration::from_millis(metadata * DAY),
+        rollups: Duration::from_millis(400 * DAY),
     };
     // The day before yesterday ended 1.5 days before noon: older than one day, not than two.
     let retained = store.writer.retain(NOON, &keep(2, 7)).unwrap();
@@ -275,7 +360,7 @@ pub(crate) fn retention_drops_whole_days(open: impl Fn() -> Opened) {
     assert_eq!(retained, Retained { body_days: 1, call_days: 2 });
     assert_eq!(ids(&*store.reader, &Filter::default()), [id(NOON, 0)]);
     let late = [Entry::Outcome(report(id(NOON - DAY, 1), true, NOON))];
-    assert_eq!(store.writer.append(&late).unwrap(), Appended { expired: 1 });
+    assert_eq!(store.writer.append(&late).unwrap(), Appended { expired: 1, unmatched: 0 });
 }
 
 pub(crate) fn releases_count_up(open: impl Fn() -> Opened) {
@@ -336,7 +421,7 @@ fn any_outcome() -> impl Strategy<Value = Outcome> {
 }
 
 prop_compose! {
-    fn any_record()(
+    pub(crate) fn any_record()(
         age in 0..4 * DAY,
         outcome in any_outcome(),
         degraded in prop::sample::select(vec![Degraded::None, Degraded::Static]),
@@ -429,6 +514,9 @@ macro_rules! conformance {
                 a_record_reads_back_whole,
                 appending_again_changes_nothing,
                 a_report_without_its_day_is_counted,
+                a_report_finds_its_call_by_the_providers_id,
+                calls_are_summed_where_they_began,
+                models_that_answered_are_remembered,
                 ids_may_be_shortened,
                 a_follower_misses_nothing,
                 retention_drops_whole_days,
@@ -453,6 +541,7 @@ mod stores {
         Opened {
             writer: Box::new(store.clone()),
             reader: Box::new(store.clone()),
+            rollups: Box::new(store.clone()),
             registry: Box::new(store),
             _keep: None,
         }
@@ -463,6 +552,7 @@ mod stores {
         Opened {
             writer: Box::new(SqliteRecords::open(dir.path()).unwrap()),
             reader: Box::new(SqliteReader::open(dir.path())),
+            rollups: Box::new(SqliteReader::open(dir.path())),
             registry: Box::new(SqliteRegistry::open(dir.path()).unwrap()),
             _keep: Some(dir),
         }

@@ -38,15 +38,19 @@ pub enum Entry {
     Call(Box<CallRecord>),
     /// What its consumer said of the answer.
     Outcome(OutcomeReport),
+    /// The same of the answer that the provider calls so; the store finds the call and puts its id
+    /// into the report.
+    Response(String, OutcomeReport),
 }
 
 impl Entry {
-    /// The call that it belongs to, and with it the day.
+    /// The call that it belongs to, and with it the day, where that is known.
     #[must_use]
-    pub fn call_id(&self) -> CallId {
+    pub fn call_id(&self) -> Option<CallId> {
         match self {
-            Self::Call(record) => record.id,
-            Self::Outcome(report) => report.call_id,
+            Self::Call(record) => Some(record.id),
+            Self::Outcome(report) => Some(report.call_id),
+            Self::Response(..) => None,
         }
     }
 }
@@ -56,21 +60,36 @@ impl Entry {
 pub struct Appended {
     /// Outcome reports on calls whose day is not kept any more.
     pub expired: u64,
+    /// Outcome reports by a provider's id that no call of the last days has.
+    pub unmatched: u64,
 }
+
+impl Appended {
+    /// How many entries of the batch are not stored.
+    #[must_use]
+    pub const fn given_up(&self) -> u64 {
+        self.expired + self.unmatched
+    }
+}
+
+/// Days that are searched for a call by the provider's id of its answer, today included.
+pub(crate) const RESPONSE_DAYS: usize = 8;
 
 /// How long a call is kept, counted from the end of its day (UTC).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Retention {
     /// Its request and answer.
     pub bodies: Duration,
-    /// Everything else.
+    /// Everything else that is kept of it alone.
     pub metadata: Duration,
+    /// The sums that it is counted in.
+    pub rollups: Duration,
 }
 
 impl Default for Retention {
     fn default() -> Self {
         let days = |n: u64| Duration::from_secs(n * 24 * 3600);
-        Self { bodies: days(14), metadata: days(90) }
+        Self { bodies: days(14), metadata: days(90), rollups: days(400) }
     }
 }
 
@@ -91,6 +110,12 @@ pub trait RecordStore: Send {
     /// # Errors
     /// When nothing, or only a part that may be repeated, could be stored.
     fn append(&mut self, batch: &[Entry]) -> Result<Appended, StoreError>;
+
+    /// Brings the rollups nearer to what was appended, by a bounded step; whether there is more to do.
+    ///
+    /// # Errors
+    /// When they cannot be read or written. Nothing is lost: the next step begins where this one did.
+    fn roll_up(&mut self) -> Result<bool, StoreError>;
 
     /// Drops the days that are entirely older than `retention` allows at `now_ms` (since the epoch).
     ///

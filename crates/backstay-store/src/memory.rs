@@ -3,15 +3,19 @@
 
 use std::{
     cmp::Reverse,
-    collections::{HashSet, VecDeque},
+    collections::{BTreeMap, HashSet, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use backstay_core::record::{CallId, CallRecord, OutcomeReport};
+use backstay_core::{
+    record::{CallId, CallRecord, OutcomeReport},
+    rollup::{Cell, Key, Sample},
+};
 
 use crate::{
-    Appended, CallRow, Counts, Entry, ErrorKind, Filter, KeyRow, Lookup, RecordReader, RecordStore,
-    RegistryStore, ReleaseRow, Retained, Retention, StoreError, StoredCall,
+    Appended, CallRow, Counts, Entry, ErrorKind, Filter, KeyRow, Lookup, ModelSeen, RESPONSE_DAYS,
+    RecordReader, RecordStore, RegistryStore, ReleaseRow, Retained, Retention, Rollup,
+    RollupFilter, RollupReader, StoreError, StoredCall,
     query::{IdRange, MAX_AMBIGUOUS},
     sqlite::{self, Day},
 };
@@ -67,6 +71,19 @@ impl Inner {
         });
     }
 
+    /// The call of the newest day, and of a day the last one, whose answer has this id.
+    fn call_of(&self, response_id: &str) -> Option<CallId> {
+        let mut days: Vec<Day> = self.calls.iter().map(|stored| day_of(stored.record.id)).collect();
+        days.sort_unstable_by(|a, b| b.cmp(a));
+        days.dedup();
+        let oldest = *days.get(RESPONSE_DAYS.min(days.len()).checked_sub(1)?)?;
+        let own = self.calls.iter().map(|stored| &stored.record);
+        own.filter(|record| day_of(record.id) >= oldest)
+            .filter(|record| record.upstream_id.as_deref() == Some(response_id))
+            .map(|record| record.id)
+            .max()
+    }
+
     /// Whether its call's day is kept.
     fn add_report(&mut self, report: &OutcomeReport) -> bool {
         let day = day_of(report.call_id);
@@ -97,13 +114,26 @@ impl RecordStore for MemoryStore {
             }
         }
         for entry in batch {
-            if let Entry::Outcome(report) = entry
-                && !inner.add_report(report)
-            {
-                appended.expired += 1;
+            match entry {
+                Entry::Call(_) => {}
+                Entry::Outcome(report) => {
+                    appended.expired += u64::from(!inner.add_report(report));
+                }
+                Entry::Response(response_id, report) => match inner.call_of(response_id) {
+                    Some(call_id) => {
+                        let report = OutcomeReport { call_id, ..report.clone() };
+                        appended.expired += u64::from(!inner.add_report(&report));
+                    }
+                    None => appended.unmatched += 1,
+                },
             }
         }
         Ok(appended)
+    }
+
+    fn roll_up(&mut self) -> Result<bool, StoreError> {
+        // Sums are made when somebody asks.
+        Ok(false)
     }
 
     fn retain(&mut self, now_ms: u64, retention: &Retention) -> Result<Retained, StoreError> {
@@ -187,6 +217,66 @@ impl RecordReader for MemoryStore {
             counts.add(stored.record.outcome, stored.record.degraded, 1);
         }
         Ok(counts.sorted())
+    }
+}
+
+impl RollupReader for MemoryStore {
+    fn rollups(&self, filter: &RollupFilter) -> Result<Vec<Rollup>, StoreError> {
+        let mut cells: BTreeMap<(u64, Key), Cell> = BTreeMap::new();
+        for stored in &self.lock().calls {
+            let sample = Sample::of(&stored.record);
+            let start_ms = filter.level.start(sample.started_ms);
+            if !(filter.since_ms..filter.until_ms).contains(&start_ms)
+                || filter.call.as_ref().is_some_and(|call| *call != sample.key.call)
+                || filter
+                    .release
+                    .as_ref()
+                    .is_some_and(|own| Some(own) != sample.key.release.as_ref())
+            {
+                continue;
+            }
+            let cell = cells.entry((start_ms, sample.key.clone())).or_default();
+            cell.add(&sample);
+            if let Some(report) = stored.reports.last() {
+                cell.report(report.ok, None);
+            }
+        }
+        let found = cells.into_iter();
+        Ok(found.map(|((start_ms, key), cell)| Rollup { start_ms, key, cell }).collect())
+    }
+
+    fn models(&self) -> Result<Vec<ModelSeen>, StoreError> {
+        let mut models: BTreeMap<_, ModelSeen> = BTreeMap::new();
+        for StoredCall { record, .. } in &self.lock().calls {
+            let (Some(attempt), Some(model)) = (record.attempts.last(), &record.model) else {
+                continue;
+            };
+            let (target, fingerprint) = (attempt.target.clone(), record.fingerprint.clone());
+            let at_ms = record.id.unix_millis();
+            let seen = models
+                .entry((target.clone(), model.clone(), fingerprint.clone()))
+                .or_insert_with(|| ModelSeen {
+                    target,
+                    model: model.clone(),
+                    fingerprint,
+                    first_ms: at_ms,
+                    last_ms: at_ms,
+                    calls: 0,
+                });
+            seen.first_ms = seen.first_ms.min(at_ms);
+            seen.last_ms = seen.last_ms.max(at_ms);
+            seen.calls += 1;
+        }
+        let mut models: Vec<_> = models.into_values().collect();
+        models.sort_by(|a, b| {
+            (&a.target, a.first_ms, &a.model, &a.fingerprint).cmp(&(
+                &b.target,
+                b.first_ms,
+                &b.model,
+                &b.fingerprint,
+            ))
+        });
+        Ok(models)
     }
 }
 

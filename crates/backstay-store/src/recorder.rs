@@ -24,6 +24,13 @@ use crate::{
 
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
+/// After so long without anything to store the rollups are brought up to date,
+const ROLL_UP_AFTER: Duration = Duration::from_millis(100);
+/// and after so many batches if there is always something.
+const ROLL_UP_EVERY: u32 = 16;
+/// While the rollups fail, it is tried more and more rarely, down to so many times less often.
+const MOST_PATIENCE: u32 = 64;
+
 /// From so many waiting entries on, whoever adds one lets the writer run first if they share a core:
 /// else a saturated core would fill the queue and shed what there is time to store.
 const GIVE_WAY: usize = 1024;
@@ -68,8 +75,9 @@ pub struct Accounting {
     /// In the queue or on their way to the store.
     pub pending: u64,
     /// Given up, by reason: `queue_full`, `expired` (a report on a day that is not kept any more),
-    /// `closed` (handed in after the shutdown began).
-    pub shed: [(&'static str, u64); 3],
+    /// `unmatched` (a report by a provider's id that no call of the last days has), `closed` (handed in
+    /// after the shutdown began).
+    pub shed: [(&'static str, u64); 4],
     /// Stored without their request and answer (reason `body_queue_full`); part of the others.
     pub bodies_shed: u64,
     /// Entries that were stored from the spool, after a crash or after they were shed. Apart from
@@ -83,6 +91,8 @@ pub struct Accounting {
     pub store_errors: u64,
     /// What is wrong with the store now.
     pub store_error: Option<String>,
+    /// What is wrong with the rollups now: meanwhile board and alerts stand still.
+    pub rollup_error: Option<String>,
     /// Days that retention has dropped since the start.
     pub retained: Retained,
 }
@@ -104,6 +114,7 @@ struct State {
     stored: u64,
     queue_full: u64,
     expired: u64,
+    unmatched: u64,
     closed: u64,
     bodies_shed: u64,
     replayed: u64,
@@ -111,13 +122,18 @@ struct State {
     spool_errors: u64,
     store_errors: u64,
     store_error: Option<String>,
+    rollup_error: Option<String>,
+    /// The rollups may lack something of what is stored;
+    unrolled: bool,
+    /// so many entries that left the queue for good are in them.
+    rolled: u64,
     retained: Retained,
     /// Asked for and not done yet, with its time.
     retain: Option<(u64, Retention)>,
     /// Entries that were shed and are still in the spool.
     held: u64,
     phase: Phase,
-    /// Somebody waits: do not gather.
+    /// Somebody waits: do not gather, and roll up at once.
     hurry: bool,
 }
 
@@ -136,7 +152,16 @@ enum Phase {
 impl State {
     /// All entries that were ever queued and have left the queue for good.
     fn settled(&self) -> u64 {
-        self.stored + self.expired
+        self.stored + self.expired + self.unmatched
+    }
+
+    /// Whether the writer has nothing to do.
+    fn is_idle(&self) -> bool {
+        self.queue.is_empty()
+            && self.retain.is_none()
+            && self.held == 0
+            && self.phase < Phase::Closing
+            && !self.hurry
     }
 
     fn pending(&self) -> u64 {
@@ -235,7 +260,8 @@ impl Recorder {
         let state = Mutex::new(State::default());
         let (work, settled) = (Condvar::new(), Condvar::new());
         let shared = Arc::new(Shared { state, work, settled, spool, limits });
-        let writer = Writer { shared: Arc::clone(&shared), store };
+        let writer =
+            Writer { shared: Arc::clone(&shared), store, batches: 0, patience: 1, last_steps: 16 };
         let handle = thread::Builder::new()
             .name("backstay-recorder".to_owned())
             .spawn(move || writer.run(recovered))?;
@@ -251,6 +277,12 @@ impl Recorder {
     /// Takes the verdict of a consumer, with the same promise.
     pub fn report(&self, report: OutcomeReport) {
         self.receive(Entry::Outcome(report));
+    }
+
+    /// Takes the verdict of a consumer that knows its answer by the provider's id only; the call's id
+    /// in `report` is not looked at.
+    pub fn report_response(&self, response_id: String, report: OutcomeReport) {
+        self.receive(Entry::Response(response_id, report));
     }
 
     fn receive(&self, entry: Entry) {
@@ -282,14 +314,19 @@ impl Recorder {
         self.shared.work.notify_one();
     }
 
-    /// Waits until everything received so far is stored; `false` if that did not happen in time.
+    /// Waits until everything received so far is stored and, if they work, in the rollups; `false` if
+    /// that did not happen in time.
     #[must_use]
     pub fn flush(&self, timeout: Duration) -> bool {
         let mut state = self.shared.lock();
         let target = state.settled() + state.pending();
-        state.hurry = !state.queue.is_empty();
+        let open = |state: &State| {
+            state.settled() < target
+                || state.phase == Phase::Replaying
+                || (state.rollup_error.is_none() && (state.rolled < target || state.unrolled))
+        };
+        state.hurry = open(&state);
         self.shared.work.notify_one();
-        let open = |state: &State| state.settled() < target || state.phase == Phase::Replaying;
         let (state, _) = self
             .shared
             .settled
@@ -325,6 +362,7 @@ impl Recorder {
             shed: [
                 ("queue_full", state.queue_full),
                 ("expired", state.expired),
+                ("unmatched", state.unmatched),
                 ("closed", state.closed),
             ],
             bodies_shed: state.bodies_shed,
@@ -333,6 +371,7 @@ impl Recorder {
             spool_errors: state.spool_errors,
             store_errors: state.store_errors,
             store_error: state.store_error.clone(),
+            rollup_error: state.rollup_error.clone(),
             retained: state.retained,
         }
     }
@@ -344,6 +383,8 @@ enum Work {
     Retain(u64, Retention),
     /// Store what was shed.
     Reclaim,
+    /// Bring the rollups up to date.
+    RollUp,
     Stop,
 }
 
@@ -353,6 +394,12 @@ struct GivenUp;
 struct Writer {
     shared: Arc<Shared>,
     store: Box<dyn RecordStore>,
+    /// Batches that the rollups lack.
+    batches: u32,
+    /// Grows while the rollups fail, so that they do not keep the log from being written.
+    patience: u32,
+    /// Steps of the rollups that a shutdown waits for.
+    last_steps: u32,
 }
 
 impl Drop for Writer {
@@ -390,6 +437,8 @@ impl Writer {
         }
         let mut state = self.shared.lock();
         state.phase = state.phase.max(Phase::Running);
+        // Also what a process that was killed had stored and not summed up.
+        state.unrolled = true;
         drop(state);
         self.shared.settled.notify_all();
         loop {
@@ -397,6 +446,7 @@ impl Writer {
                 Work::Store(items) => self.store_items(items)?,
                 Work::Retain(now_ms, retention) => self.retain(now_ms, retention),
                 Work::Reclaim => self.reclaim()?,
+                Work::RollUp => self.roll_up(),
                 Work::Stop => return Ok(()),
             }
         }
@@ -404,23 +454,34 @@ impl Writer {
 
     fn next_work(&self) -> Work {
         let limits = &self.shared.limits;
-        let idle = |state: &mut State| {
-            state.queue.is_empty()
-                && state.retain.is_none()
-                && state.held == 0
-                && state.phase < Phase::Closing
-        };
-        let wait = self.shared.work.wait_while(self.shared.lock(), idle);
-        let mut state = wait.unwrap_or_else(PoisonError::into_inner);
-        if let Some((now_ms, retention)) = state.retain.take() {
-            return Work::Retain(now_ms, retention);
-        }
-        if state.queue.is_empty() {
-            if state.held > 0 {
+        let mut state = self.shared.lock();
+        while state.queue.is_empty() || self.batches >= ROLL_UP_EVERY * self.patience {
+            if let Some((now_ms, retention)) = state.retain.take() {
+                return Work::Retain(now_ms, retention);
+            }
+            if state.held > 0 && state.queue.is_empty() {
                 state.held = 0;
                 return Work::Reclaim;
             }
-            return Work::Stop;
+            let due = state.hurry || state.phase >= Phase::Closing || !state.queue.is_empty();
+            if state.unrolled && due {
+                return Work::RollUp;
+            }
+            if state.phase >= Phase::Closing {
+                return Work::Stop;
+            }
+            state.hurry = false;
+            let longest =
+                if state.unrolled { ROLL_UP_AFTER * self.patience } else { Duration::MAX };
+            let wait = self.shared.work.wait_timeout_while(state, longest, |state| state.is_idle());
+            let waited;
+            (state, waited) = wait.unwrap_or_else(PoisonError::into_inner);
+            if waited.timed_out() && state.is_idle() {
+                return Work::RollUp;
+            }
+        }
+        if let Some((now_ms, retention)) = state.retain.take() {
+            return Work::Retain(now_ms, retention);
         }
         let few = |state: &mut State| {
             state.queue.len() < limits.wake_at && !state.hurry && state.phase < Phase::Closing
@@ -431,7 +492,6 @@ impl Writer {
         let items: Vec<Item> = state.queue.drain(..size).collect();
         state.queued_bytes -= items.iter().map(|item| item.bytes).sum::<usize>();
         state.in_flight = size;
-        state.hurry &= !state.queue.is_empty();
         Work::Store(items)
     }
 
@@ -456,12 +516,44 @@ impl Writer {
         }
         let mut state = self.shared.lock();
         state.in_flight = 0;
-        state.stored += size - appended.expired;
+        state.stored += size - appended.given_up();
         state.expired += appended.expired;
+        state.unmatched += appended.unmatched;
         state.spool_errors += spool_errors;
+        state.unrolled = true;
         drop(state);
+        self.batches += 1;
         self.shared.settled.notify_all();
         Ok(())
+    }
+
+    fn roll_up(&mut self) {
+        let result = self.store.roll_up();
+        let mut state = self.shared.lock();
+        self.batches = 0;
+        match result {
+            Ok(more) => {
+                self.patience = 1;
+                state.rollup_error = None;
+                // The next start rolls up what is left.
+                state.unrolled = more && (state.phase < Phase::Closing || self.last_steps > 0);
+                let last = state.phase >= Phase::Closing && more;
+                self.last_steps = self.last_steps.saturating_sub(u32::from(last));
+                if !more {
+                    state.rolled = state.settled();
+                    state.hurry &= !state.queue.is_empty();
+                }
+            }
+            Err(error) => {
+                self.patience = (self.patience * 2).min(MOST_PATIENCE);
+                state.store_errors += 1;
+                state.rollup_error = Some(error.to_string());
+                state.hurry &= !state.queue.is_empty();
+                state.unrolled = state.phase < Phase::Closing;
+            }
+        }
+        drop(state);
+        self.shared.settled.notify_all();
     }
 
     /// Appends a batch; as long as that fails, again after a growing pause.
@@ -539,6 +631,7 @@ impl Writer {
             }
             let mut state = self.shared.lock();
             state.replayed += u64::try_from(entries.len()).unwrap_or(u64::MAX);
+            state.unrolled = true;
             state.unreadable += unreadable;
             if done {
                 state.unreadable += u64::from(segment.unread() > 0);

@@ -114,6 +114,36 @@ async fn verdicts_are_kept_once_and_bad_batches_not_at_all() {
     gateway.end().await;
 }
 
+#[tokio::test]
+async fn a_verdict_may_name_the_answer_by_the_id_that_its_sdk_shows() {
+    let upstream = Upstream::start().await;
+    let gateway = Gateway::start(&files(&upstream, "", "", "")).await;
+    let answered = gateway.send(ask("chat")).await;
+    let (call, response) =
+        (answered.header("x-backstay-call-id"), answered.json()["id"].as_str().unwrap().to_owned());
+    assert!(!response.contains(call), "it is the provider's own id");
+    let report = async |body: Value| gateway.send(Ask::json("/v1/outcomes", &body)).await;
+    // At once: the record may still be on its way.
+    for id in [response.as_str(), &format!("chatcmpl-{call}"), call] {
+        let told = report(json!({ "response_id": id, "ok": true, "reason": id })).await;
+        assert_eq!((told.status, told.json()), (202, json!({ "accepted": 1 })));
+    }
+    assert_eq!(gateway.record(call).await.unwrap().reports.len(), 3);
+    // Nobody knows this one: it is accepted, since its call may come, and counted as given up.
+    assert_eq!(report(json!({ "response_id": "chatcmpl-none", "ok": true })).await.status, 202);
+    gateway.rows().await;
+    let ready = gateway.send(Ask::get("/readyz")).await.json();
+    assert_eq!(ready["records"]["shed"]["unmatched"], json!(1), "{ready}");
+    for bad in [
+        json!({ "response_id": "", "ok": true }),
+        json!({ "response_id": "x".repeat(300), "ok": true }),
+        json!({ "response_id": response, "call_id": call, "ok": true }),
+    ] {
+        assert_eq!(report(bad).await.status, 400);
+    }
+    gateway.end().await;
+}
+
 /// Waits until `held` calls are under way and `sent` of them have reached the provider.
 async fn until_busy(gateway: &Gateway, upstream: &Upstream, held: usize, sent: u64) {
     let busy = async {

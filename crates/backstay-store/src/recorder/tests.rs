@@ -61,6 +61,9 @@ impl RecordStore for Flaky {
         }
         self.store.append(batch)
     }
+    fn roll_up(&mut self) -> Result<bool, StoreError> {
+        self.store.roll_up()
+    }
     fn retain(&mut self, now_ms: u64, retention: &Retention) -> Result<Retained, StoreError> {
         self.store.retain(now_ms, retention)
     }
@@ -78,6 +81,9 @@ impl RecordStore for Gated {
         self.entered.send(()).ok();
         self.permitted.recv().ok();
         self.store.append(batch)
+    }
+    fn roll_up(&mut self) -> Result<bool, StoreError> {
+        self.store.roll_up()
     }
     fn retain(&mut self, now_ms: u64, retention: &Retention) -> Result<Retained, StoreError> {
         self.store.retain(now_ms, retention)
@@ -278,6 +284,9 @@ struct Panicking;
 impl RecordStore for Panicking {
     fn append(&mut self, _batch: &[Entry]) -> Result<Appended, StoreError> {
         panic!("on purpose")
+    }
+    fn roll_up(&mut self) -> Result<bool, StoreError> {
+        Ok(false)
     }
     fn retain(&mut self, _now_ms: u64, _keep: &Retention) -> Result<Retained, StoreError> {
         panic!("on purpose")

@@ -13,6 +13,7 @@ use crate::{ErrorKind, KeyRow, RegistryStore, ReleaseRow, StoreError};
 
 const CONTROL: Schema = Schema {
     page_size: 4096,
+    keep: file::Keep::Durable,
     migrations: &["
 CREATE TABLE version (number INTEGER NOT NULL) STRICT;
 INSERT INTO version VALUES (0);

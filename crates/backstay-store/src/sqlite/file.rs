@@ -19,9 +19,19 @@ const CHECKPOINT: u32 = 1 << 20;
 /// checkpoint or migrate, which takes milliseconds.
 const BUSY: Duration = Duration::from_secs(5);
 
+/// What a file is worth.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Keep {
+    /// What it holds is nowhere else: it is synced with every transaction.
+    Durable,
+    /// What a crash takes from its end is made again from other files. It gives freed space back.
+    Derived,
+}
+
 /// The schema of one kind of file: `migrations[n]` leads from version n to version n + 1.
 pub(super) struct Schema {
     pub(super) page_size: u32,
+    pub(super) keep: Keep,
     pub(super) migrations: &'static [&'static str],
 }
 
@@ -54,8 +64,15 @@ pub(super) fn open_writer(path: &Path, schema: &Schema) -> Result<Connection, St
     let mut connection = Connection::open_with_flags(path, flags).map_err(wrong)?;
     connection.busy_timeout(BUSY).map_err(wrong)?;
     connection.pragma_update(None, "page_size", schema.page_size).map_err(wrong)?;
+    let synchronous = match schema.keep {
+        Keep::Durable => "FULL",
+        Keep::Derived => {
+            connection.pragma_update(None, "auto_vacuum", "INCREMENTAL").map_err(wrong)?;
+            "NORMAL"
+        }
+    };
     connection.pragma_update(None, "journal_mode", "WAL").map_err(wrong)?;
-    connection.pragma_update(None, "synchronous", "FULL").map_err(wrong)?;
+    connection.pragma_update(None, "synchronous", synchronous).map_err(wrong)?;
     let pages = CHECKPOINT / schema.page_size;
     connection.pragma_update(None, "wal_autocheckpoint", pages).map_err(wrong)?;
     migrate(path, &mut connection, schema)?;

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `calls-YYYYMMDD.db` | calls that began on that day (UTC), their attempts and outcome reports |
 //! | `bodies-YYYYMMDD.db` | their requests and answers |
+//! | `rollup.db` | sums over calls by the minute, the hour and the day, and how far each day is in them |
 //! | `control.db` | releases and API keys |
 //!
 //! A day is dropped by unlinking its files: deleting rows would take seconds for a million of them
@@ -15,6 +16,8 @@ mod day;
 mod file;
 mod reader;
 mod records;
+mod rollup_reader;
+mod rollups;
 
 pub use control::SqliteRegistry;
 pub use reader::SqliteReader;

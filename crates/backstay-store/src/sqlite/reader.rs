@@ -1,7 +1,7 @@
 //! The readers' side of the call log. It opens the day files that a question needs and closes them
 //! again, so that it never holds on to a day that retention has dropped.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use backstay_core::{
     failure::Violation,
@@ -48,6 +48,10 @@ impl SqliteReader {
     #[must_use]
     pub fn open(dir: impl Into<PathBuf>) -> Self {
         Self { dir: dir.into() }
+    }
+
+    pub(super) fn dir(&self) -> &Path {
+        &self.dir
     }
 
     fn days(&self) -> Result<Vec<Day>, StoreError> {

@@ -1,21 +1,22 @@
 //! The writer of the call log: one transaction a day file and batch, synced before it returns.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs, io,
     path::{Path, PathBuf},
 };
 
-use backstay_core::record::{CallRecord, OutcomeReport};
+use backstay_core::record::{CallId, CallRecord, OutcomeReport};
 use rusqlite::{CachedStatement, Connection, OptionalExtension, Transaction, params};
 
 use super::{
     code::{self, Tokens},
     day::{self, Day, Holds},
     file::{self, Schema},
+    rollups::Rollups,
     signed,
 };
-use crate::{Appended, Entry, RecordStore, Retained, Retention, StoreError};
+use crate::{Appended, Entry, RESPONSE_DAYS, RecordStore, Retained, Retention, StoreError};
 
 /// `attempt.place` is `call.seq << PLACE_BITS | number`: an attempt is appended at the end of its
 /// table, with no index to keep beside it.
@@ -26,6 +27,7 @@ pub(super) const PLACE_BITS: u32 = 16;
 /// row would dirty a page of its own, for a look-up that is rare.
 pub(super) const CALLS: Schema = Schema {
     page_size: 4096,
+    keep: file::Keep::Durable,
     migrations: &[
         "
 CREATE TABLE call (
@@ -111,6 +113,7 @@ ALTER TABLE attempt ADD COLUMN nano_usd INTEGER;
 
 pub(super) const BODIES: Schema = Schema {
     page_size: 16384,
+    keep: file::Keep::Durable,
     migrations: &["
 CREATE TABLE body (
   seq INTEGER PRIMARY KEY,
@@ -166,6 +169,9 @@ pub struct SqliteRecords {
     next_seq: u64,
     /// Open for writing: the newest day, and one more for what arrives late.
     pub(super) open: Vec<DayFiles>,
+    rollups: Rollups,
+    /// Days that may hold what is not in the rollups yet.
+    unfolded: BTreeSet<Day>,
 }
 
 #[derive(Debug)]
@@ -185,7 +191,8 @@ impl SqliteRecords {
         let dir = dir.into();
         file::make_dir(&dir)?;
         let mut last = 0;
-        for day in day::list(&dir, Holds::Calls).map_err(|error| StoreError::io(&dir, error))? {
+        let days = day::list(&dir, Holds::Calls).map_err(|error| StoreError::io(&dir, error))?;
+        for day in &days {
             // Readers only read files of today's schema; one that is newer or damaged is left alone,
             // and whoever asks for it is told.
             drop(file::open_writer(&day.path(&dir, Holds::Calls), &CALLS));
@@ -193,13 +200,50 @@ impl SqliteRecords {
             // for it is told.
             last = last.max(last_seq(&day.path(&dir, Holds::Calls)).unwrap_or(0));
         }
-        Ok(Self { dir, next_seq: last + 1, open: Vec::new() })
+        let rollups = Rollups::new(&dir);
+        let unfolded = days.into_iter().collect();
+        Ok(Self { dir, next_seq: last + 1, open: Vec::new(), rollups, unfolded })
     }
 
-    fn append_day(&mut self, day: Day, entries: &[&Entry]) -> Result<Appended, StoreError> {
+    /// Appends what says which call it belongs to; how many of it came too late.
+    fn append_known<'a>(
+        &mut self,
+        entries: impl Iterator<Item = &'a Entry>,
+    ) -> Result<u64, StoreError> {
+        let mut days: BTreeMap<Day, Vec<&Entry>> = BTreeMap::new();
+        for entry in entries {
+            let Some(id) = entry.call_id() else { continue };
+            days.entry(Day::of_millis(id.unix_millis())).or_default().push(entry);
+        }
+        let mut expired = 0;
+        for (day, entries) in days {
+            expired += self.append_day(day, &entries)?;
+        }
+        Ok(expired)
+    }
+
+    /// The call whose answer has this id by its provider, from the newest day backwards.
+    fn call_of_response(&mut self, response_id: &str) -> Result<Option<CallId>, StoreError> {
+        let dir = self.dir.clone();
+        let days = day::list(&dir, Holds::Calls).map_err(|error| StoreError::io(&dir, error))?;
+        for day in days.into_iter().take(RESPONSE_DAYS) {
+            let path = day.path(&dir, Holds::Calls);
+            let files = self.take_day(day)?;
+            let found = find_response(&files.calls, response_id)
+                .map_err(|error| StoreError::sqlite(&path, error))?;
+            self.open.push(files);
+            if found.is_some() {
+                return Ok(found);
+            }
+        }
+        Ok(None)
+    }
+
+    /// Appends to a day; how many reports came when it was not kept any more.
+    fn append_day(&mut self, day: Day, entries: &[&Entry]) -> Result<u64, StoreError> {
         let calls = day.path(&self.dir, Holds::Calls);
         if !entries.iter().any(|entry| matches!(entry, Entry::Call(_))) && !calls.exists() {
-            return Ok(Appended { expired: u64::try_from(entries.len()).unwrap_or(u64::MAX) });
+            return Ok(u64::try_from(entries.len()).unwrap_or(u64::MAX));
         }
         // Put back only if all goes well: after an error the files are opened again, since they may
         // have been mended or moved away by then.
@@ -208,11 +252,12 @@ impl SqliteRecords {
         let transaction = files.calls.transaction().map_err(wrong)?;
         let (next_seq, bodies) = insert_all(&transaction, entries, self.next_seq).map_err(wrong)?;
         transaction.commit().map_err(wrong)?;
+        self.unfolded.insert(day);
         // Calls first: should the bodies fail, the repeated batch finds each call and its number.
         self.next_seq = next_seq;
         files.append_bodies(&self.dir, &bodies)?;
         self.open.push(files);
-        Ok(Appended::default())
+        Ok(0)
     }
 
     fn take_day(&mut self, day: Day) -> Result<DayFiles, StoreError> {
@@ -266,16 +311,36 @@ impl DayFiles {
 
 impl RecordStore for SqliteRecords {
     fn append(&mut self, batch: &[Entry]) -> Result<Appended, StoreError> {
-        let mut days: BTreeMap<Day, Vec<&Entry>> = BTreeMap::new();
+        let mut all = Appended { expired: self.append_known(batch.iter())?, unmatched: 0 };
+        // Afterwards: the call may be in this very batch.
+        let mut matched = Vec::new();
         for entry in batch {
-            let day = Day::of_millis(entry.call_id().unix_millis());
-            days.entry(day).or_default().push(entry);
+            let Entry::Response(response_id, report) = entry else { continue };
+            match self.call_of_response(response_id)? {
+                Some(call_id) => {
+                    matched.push(Entry::Outcome(OutcomeReport { call_id, ..report.clone() }));
+                }
+                None => all.unmatched += 1,
+            }
         }
-        let mut all = Appended::default();
-        for (day, entries) in days {
-            all.expired += self.append_day(day, &entries)?.expired;
-        }
+        all.expired += self.append_known(matched.iter())?;
         Ok(all)
+    }
+
+    fn roll_up(&mut self) -> Result<bool, StoreError> {
+        let Some(day) = self.unfolded.first().copied() else { return Ok(false) };
+        let path = day.path(&self.dir, Holds::Calls);
+        let more = match self.open.iter().find(|files| files.day == day) {
+            Some(files) => self.rollups.fold(day, &files.calls)?,
+            None => match file::open_reader(&path, &CALLS)? {
+                Some(log) => self.rollups.fold(day, &log)?,
+                None => false,
+            },
+        };
+        if !more {
+            self.unfolded.remove(&day);
+        }
+        Ok(!self.unfolded.is_empty())
     }
 
     fn retain(&mut self, now_ms: u64, retention: &Retention) -> Result<Retained, StoreError> {
@@ -299,6 +364,8 @@ impl RecordStore for SqliteRecords {
                 retained.call_days += 1;
             }
         }
+        let keep_ms = u64::try_from(retention.rollups.as_millis()).unwrap_or(u64::MAX);
+        self.rollups.retain(now_ms, keep_ms, listed(Holds::Calls)?.last().copied())?;
         Ok(retained)
     }
 }
@@ -341,6 +408,7 @@ fn insert_all<'a>(
         }
         match entry {
             Entry::Outcome(report) => write_report(&mut insert_report, report)?,
+            Entry::Response(..) => {}
             Entry::Call(record) => {
                 let own = if write_call(&mut insert_call, record, seq)? {
                     write_attempts(&mut insert_attempt, record, seq)?;
@@ -358,6 +426,23 @@ fn insert_all<'a>(
         }
     }
     Ok((seq, bodies))
+}
+
+/// Looks a call up by the provider's id of its answer. The index is made when a day is asked for the
+/// first time: its values are random, so that every call dirties a page of it, and only those who
+/// report by such ids shall pay for that.
+fn find_response(calls: &Connection, response_id: &str) -> rusqlite::Result<Option<CallId>> {
+    calls.execute_batch(
+        "CREATE INDEX IF NOT EXISTS call_by_response ON call (upstream_id)
+         WHERE upstream_id IS NOT NULL",
+    )?;
+    calls
+        .prepare_cached("SELECT id FROM call WHERE upstream_id = ?1 ORDER BY id DESC LIMIT 1")?
+        .query_row([response_id], |row| {
+            let bytes: [u8; 16] = row.get(0)?;
+            Ok(CallId(uuid::Uuid::from_bytes(bytes)))
+        })
+        .optional()
 }
 
 fn seq_of(transaction: &Transaction<'_>, record: &CallRecord) -> rusqlite::Result<Option<u64>> {
