@@ -1,11 +1,12 @@
 //! The two ends of a measurement: an upstream that costs next to nothing, and clients that put a
-//! known load on whatever stands in front of it. `cargo xtask bench` runs them; this crate measures
-//! only and knows nothing of the gateway.
+//! known load on whatever stands in front of it; and a call log of any size. `cargo xtask bench` runs
+//! them; this crate measures only. It knows the store, and nothing else of the gateway.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "its result goes to its caller")]
 #![expect(clippy::disallowed_methods, reason = "it reads clocks to measure, and has no draining")]
 
 mod client;
 mod load;
+mod log;
 mod mock;
 mod sample;
 
@@ -52,6 +53,12 @@ enum Command {
         #[command(flatten)]
         load: Load,
     },
+    /// Fills a call log as a month of a busy project would.
+    FillLog(log::Fill),
+    /// Asks a call log what the dashboard asks.
+    AskLog(log::Ask),
+    /// Drops the older half of a call log.
+    ShortenLog(log::Shorten),
 }
 
 /// What is asked, and for how long.
@@ -87,6 +94,9 @@ fn run(command: Command) -> anyhow::Result<()> {
             runtime.block_on(load::open(&load, rate, outstanding))
         }
         Command::Streams { load } => runtime.block_on(load::streams(&load)),
+        Command::FillLog(fill) => log::fill(&fill),
+        Command::AskLog(ask) => log::ask(&ask),
+        Command::ShortenLog(shorten) => log::shorten(&shorten),
     }?;
     println!("{result}");
     Ok(())
