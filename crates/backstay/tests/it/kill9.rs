@@ -15,7 +15,8 @@ use std::{
     time::Duration,
 };
 
-use backstay_store::{Filter, RecordReader, SqliteReader};
+use backstay_core::rollup::Level;
+use backstay_store::{Filter, RecordReader, RollupFilter, RollupReader, SqliteReader};
 use rusqlite::{Connection, OpenFlags};
 use serde_json::json;
 
@@ -94,6 +95,23 @@ fn assert_whole(store: &Path) {
     assert!(files >= 3, "{files} files: control, calls and bodies are fewer than that");
 }
 
+/// The sums of every level count what the log holds, by outcome.
+#[track_caller]
+pub(crate) fn assert_summed(store: &Path) {
+    let reader = SqliteReader::open(store);
+    let logged = reader.counts(&Filter::default()).unwrap();
+    for level in Level::ALL {
+        let filter =
+            RollupFilter { level, since_ms: 0, until_ms: u64::MAX, call: None, release: None };
+        let rollups = reader.rollups(&filter).unwrap();
+        for (outcome, calls) in &logged.outcomes {
+            let own = rollups.iter().filter(|rollup| rollup.key.outcome == *outcome);
+            assert_eq!(own.map(|rollup| rollup.cell.calls).sum::<u64>(), *calls, "{outcome}");
+        }
+        assert_eq!(rollups.iter().map(|rollup| rollup.cell.calls).sum::<u64>(), logged.calls);
+    }
+}
+
 #[test]
 fn what_a_client_was_told_survives_kill_9() {
     let scratch = tempfile::tempdir().unwrap();
@@ -121,6 +139,7 @@ fn what_a_client_was_told_survives_kill_9() {
     assert_eq!(all.len(), distinct.len(), "a call is in the log twice");
     assert!(all.len() < 10_000, "the reader was not asked for all");
     assert_whole(&project.store());
+    assert_summed(&project.store());
     provider.stop();
 }
 

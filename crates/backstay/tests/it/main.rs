@@ -17,4 +17,5 @@ mod kill9;
 mod redaction;
 mod serve;
 mod ssrf;
+mod trouble;
 mod world;
