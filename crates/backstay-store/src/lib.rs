@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use backstay_core::record::{CallId, CallRecord, OutcomeReport};
 
+pub mod alerts;
 #[cfg(test)]
 mod conformance;
 mod error;
@@ -20,6 +21,7 @@ mod rollup;
 pub mod spool;
 pub mod sqlite;
 
+pub use alerts::AlertStore;
 pub use error::{ErrorKind, StoreError};
 pub use memory::MemoryStore;
 pub use query::{CallRow, Counts, Filter, Lookup, StoredCall};
