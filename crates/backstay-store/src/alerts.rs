@@ -286,6 +286,11 @@ pub trait AlertStore: Send {
     fn alerts_retain(&mut self, before_ms: u64, limit: usize) -> Result<u64, StoreError>;
 }
 
+/// Why a notice that had to make room was not sent.
+pub(crate) const TOO_MANY: &str = "more notices wait than are kept";
+/// What is wrong with a notice that cannot be told.
+pub(crate) const STRANGER: &str = "a notice is about an alert that is not stored";
+
 /// What is wrong with a new silence, given how many are in force.
 pub(crate) fn silence_fault(silence: &Silence, in_force: usize) -> Result<(), StoreError> {
     let wrong = |message: String| Err(StoreError::new(ErrorKind::Conflict, message));

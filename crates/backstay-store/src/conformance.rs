@@ -1,6 +1,8 @@
 //! What every store promises, as tests that know nothing of its insides. A store is handed over as a
 //! function that opens it: a writer, a reader and a registry on the same, empty place.
 
+mod alerts;
+
 use std::time::Duration;
 
 use backstay_core::rollup::Level;

@@ -1,10 +1,11 @@
-//! What Backstay keeps: the call log, the releases and the API keys.
+//! What Backstay keeps: the call log, the releases, the API keys and the alerts.
 //!
-//! Three traits by need: [`RecordStore`] is appended to by one writer, [`RecordReader`] answers
-//! questions about what was written, [`RegistryStore`] is transactional. [`sqlite`] is the store of a
-//! gateway, [`memory`] the one of tests under paused time. [`Recorder`] stands between the call path
-//! and a [`RecordStore`], so that no call ever waits for a disk to sync; [`Spool`] keeps what was
-//! answered but not stored yet. All SQL of the gateway is in this crate, and no decision about calls.
+//! Traits by need: [`RecordStore`] is appended to by one writer, [`RecordReader`] answers questions
+//! about what was written, [`RegistryStore`] and [`AlertStore`] are transactional. [`sqlite`] is the
+//! store of a gateway, [`memory`] the one of tests under paused time. [`Recorder`] stands between the
+//! call path and a [`RecordStore`], so that no call ever waits for a disk to sync; [`Spool`] keeps what
+//! was answered but not stored yet. All SQL of the gateway is in this crate, and no decision about
+//! calls.
 
 use serde::{Deserialize, Serialize};
 
@@ -28,7 +29,7 @@ pub use query::{CallRow, Counts, Filter, Lookup, StoredCall};
 pub use recorder::{Accounting, Limits, Recorder};
 pub use rollup::{ModelSeen, Rollup, RollupFilter, RollupReader};
 pub use spool::Spool;
-pub use sqlite::{SqliteReader, SqliteRecords, SqliteRegistry};
+pub use sqlite::{SqliteAlerts, SqliteReader, SqliteRecords, SqliteRegistry};
 
 use std::time::Duration;
 

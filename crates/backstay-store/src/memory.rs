@@ -1,6 +1,8 @@
 //! All stores in memory, bounded, for tests: their threads never wait for a disk, so that a paused
 //! clock does not run ahead of them.
 
+mod alerts;
+
 use std::{
     cmp::Reverse,
     collections::{BTreeMap, HashSet, VecDeque},
@@ -38,6 +40,7 @@ struct Inner {
     releases: Vec<ReleaseRow>,
     keys: Vec<KeyRow>,
     version: u64,
+    alerts: alerts::Alerts,
 }
 
 impl MemoryStore {

@@ -1,4 +1,4 @@
-//! Releases and API keys in `control.db`.
+//! Releases and API keys in `control.db`, and the schema of that file.
 
 use std::path::PathBuf;
 
@@ -11,10 +11,11 @@ use super::{
 };
 use crate::{ErrorKind, KeyRow, RegistryStore, ReleaseRow, StoreError};
 
-const CONTROL: Schema = Schema {
+pub(super) const CONTROL: Schema = Schema {
     page_size: 4096,
     keep: file::Keep::Durable,
-    migrations: &["
+    migrations: &[
+        "
 CREATE TABLE version (number INTEGER NOT NULL) STRICT;
 INSERT INTO version VALUES (0);
 CREATE TABLE release (
@@ -34,7 +35,56 @@ CREATE TABLE api_key (
   revoked_ms INTEGER
 ) STRICT;
 CREATE UNIQUE INDEX api_key_name ON api_key (name) WHERE revoked_ms IS NULL;
-"],
+",
+        "
+CREATE TABLE alert (
+  id BLOB PRIMARY KEY,
+  call TEXT NOT NULL,
+  rule TEXT NOT NULL,
+  stage TEXT NOT NULL,
+  started_ms INTEGER NOT NULL,
+  resolved_ms INTEGER,
+  content TEXT NOT NULL
+) STRICT;
+CREATE INDEX alert_open ON alert (started_ms) WHERE resolved_ms IS NULL;
+CREATE INDEX alert_by_start ON alert (started_ms);
+CREATE INDEX alert_by_call ON alert (call, started_ms);
+CREATE INDEX alert_resolved ON alert (resolved_ms) WHERE resolved_ms IS NOT NULL;
+CREATE TABLE alert_state (
+  key TEXT PRIMARY KEY,
+  content TEXT NOT NULL
+) STRICT;
+CREATE TABLE silence (
+  id BLOB PRIMARY KEY,
+  call TEXT,
+  rule TEXT,
+  reason TEXT NOT NULL,
+  by TEXT NOT NULL,
+  created_ms INTEGER NOT NULL,
+  expires_ms INTEGER NOT NULL
+) STRICT;
+CREATE TABLE notice (
+  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  alert BLOB NOT NULL REFERENCES alert (id) ON DELETE CASCADE,
+  receiver TEXT NOT NULL,
+  event TEXT NOT NULL,
+  state TEXT NOT NULL,
+  created_ms INTEGER NOT NULL,
+  due_ms INTEGER NOT NULL,
+  attempts INTEGER NOT NULL,
+  told INTEGER NOT NULL
+) STRICT;
+CREATE INDEX notice_waiting ON notice (receiver, id) WHERE state = 'waiting';
+CREATE INDEX notice_by_alert ON notice (alert, receiver);
+CREATE TABLE receiver (
+  name TEXT PRIMARY KEY,
+  given_up INTEGER NOT NULL,
+  last_ok_ms INTEGER,
+  last_failed_ms INTEGER,
+  last_error TEXT
+) STRICT;
+",
+    ],
 };
 
 const KEY_COLUMNS: &str = "id, name, sha256, created_ms, revoked_ms";

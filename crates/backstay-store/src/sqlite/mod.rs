@@ -5,12 +5,13 @@
 //! | `calls-YYYYMMDD.db` | calls that began on that day (UTC), their attempts and outcome reports |
 //! | `bodies-YYYYMMDD.db` | their requests and answers |
 //! | `rollup.db` | sums over calls by the minute, the hour and the day, and how far each day is in them |
-//! | `control.db` | releases and API keys |
+//! | `control.db` | releases, API keys, alerts, silences, and notices that are to be sent |
 //!
 //! A day is dropped by unlinking its files: deleting rows would take seconds for a million of them
 //! and free nothing. Bodies are apart because they are dropped earlier, and because large pages suit
 //! them and small ones the rest.
 
+mod alerts;
 mod control;
 mod day;
 mod file;
@@ -19,6 +20,7 @@ mod records;
 mod rollup_reader;
 mod rollups;
 
+pub use alerts::SqliteAlerts;
 pub use control::SqliteRegistry;
 pub use reader::SqliteReader;
 pub use records::SqliteRecords;
@@ -164,4 +166,4 @@ fn count_opt(row: &rusqlite::Row<'_>, index: usize) -> rusqlite::Result<Option<u
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
-pub(crate) use tests::assert_sound;
+pub(crate) use tests::{FIRST_CONTROL_SCHEMA, assert_sound};

@@ -32,6 +32,9 @@ pub(crate) fn assert_sound(dir: &Path) {
     assert!(checked > 0);
 }
 
+/// The schema of `control.db` before alerts were kept in it.
+pub(crate) const FIRST_CONTROL_SCHEMA: &str = super::control::CONTROL.migrations[0];
+
 fn batch(range: std::ops::Range<u64>) -> Vec<Entry> {
     range.map(|n| call(full(NOON + n, n))).collect()
 }
