@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::units::{Points, SecretRef, Share, Size, Time};
+use crate::alert::Severity;
 use crate::release::{
     Backoff, BreakerPolicy, Budget, Capture, Checks, DegradePlan, DegradeStep, StreamMode,
     TargetName,
@@ -43,6 +44,9 @@ pub struct ServerFile {
     /// start until there are API keys.
     #[schemars(extend("title" = "address"))]
     pub listen: String,
+    /// Where people reach the dashboard, such as `https://backstay.example.com`: links in notifications
+    /// begin with it. The address of `listen` if absent.
+    pub url: Option<String>,
     /// How many calls may be under way at once; further ones are answered `overloaded`.
     #[schemars(range(min = 1, max = 1_000_000))]
     pub max_in_flight: u32,
@@ -56,6 +60,7 @@ impl Default for ServerFile {
     fn default() -> Self {
         Self {
             listen: "127.0.0.1:4700".to_owned(),
+            url: None,
             max_in_flight: 10_000,
             max_body: Size(16_000_000),
             drain: seconds(30),
@@ -236,7 +241,8 @@ impl Default for LogFile {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct AlertsFile {
-    /// Where alerts are sent. Checked, but not used by this version.
+    /// Where alerts are sent, each with its own kind. Nobody is told if there are none; alerts are kept
+    /// and shown all the same.
     pub notify: Vec<NotifyFile>,
 }
 
@@ -244,11 +250,11 @@ pub struct AlertsFile {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum NotifyKind {
-    /// A POST of JSON.
+    /// A POST of JSON in the shape of Alertmanager's own webhooks.
     Webhook,
     /// Prometheus Alertmanager.
     Alertmanager,
-    /// A Slack webhook.
+    /// A Slack webhook, or what understands the same messages.
     Slack,
     /// `PagerDuty` events.
     Pagerduty,
@@ -256,14 +262,34 @@ pub enum NotifyKind {
     Smtp,
 }
 
+impl NotifyKind {
+    /// The kind in one word.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Webhook => "webhook",
+            Self::Alertmanager => "alertmanager",
+            Self::Slack => "slack",
+            Self::Pagerduty => "pagerduty",
+            Self::Smtp => "smtp",
+        }
+    }
+}
+
 /// A place that alerts are sent to.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NotifyFile {
-    /// What is there.
+    /// What is there: `webhook` gets JSON in the shape of Alertmanager's own webhooks, `slack` is an
+    /// incoming webhook, `pagerduty` gets events (v2), `smtp` is mail.
     #[schemars(schema_with = "notify_kinds")]
     pub kind: NotifyKind,
-    /// Its address, or a secret reference to it. All kinds but `pagerduty` need it.
+    /// What people call it, unique; the kind and its place in the list if absent: `slack-1`.
+    #[serde(default)]
+    pub name: Option<String>,
+    /// Its address, or a secret reference to it. All kinds but `pagerduty` need it. `alertmanager`: the
+    /// base address, such as `http://127.0.0.1:9093`. `smtp`: `smtps://host`, or `smtp://host:25`; with
+    /// a user name and password only as a secret reference.
     #[serde(default)]
     pub url: Option<String>,
     /// `pagerduty`: the integration key.
@@ -275,6 +301,28 @@ pub struct NotifyFile {
     /// `smtp`: the receivers.
     #[serde(default)]
     pub to: Vec<String>,
+    /// What is less urgent is not sent here.
+    #[serde(default = "warn")]
+    #[schemars(schema_with = "severities")]
+    pub min_severity: Severity,
+    /// Only alerts of these calls are sent here, and those that concern all of Backstay. All if empty.
+    #[serde(default)]
+    #[schemars(length(max = 1000))]
+    pub calls: Vec<String>,
+    /// Only alerts of these rules are sent here, such as `error_rate`. All if empty.
+    #[serde(default)]
+    #[schemars(length(max = 100))]
+    pub rules: Vec<String>,
+    /// Tell the end of an alert to those that were told of it.
+    #[serde(default = "yes")]
+    pub send_resolved: bool,
+    /// Let the name in `url` lead into a private network. An address, or `localhost`, needs no
+    /// permission.
+    #[serde(default)]
+    pub allow_private_network: bool,
+    /// PEM file of private certificate authorities, trusted besides the public ones.
+    #[serde(default)]
+    pub ca_file: Option<String>,
 }
 
 /// One call. Every key but `route` has a default.
@@ -600,6 +648,18 @@ fn words(words: &[&str]) -> Schema {
 
 fn kind_names(_: &mut SchemaGenerator) -> Schema {
     words(&["openai", "anthropic", "sim"])
+}
+
+const fn warn() -> Severity {
+    Severity::Warn
+}
+
+const fn yes() -> bool {
+    true
+}
+
+fn severities(_: &mut SchemaGenerator) -> Schema {
+    words(&["warn", "page"])
 }
 
 fn notify_kinds(_: &mut SchemaGenerator) -> Schema {

@@ -12,6 +12,7 @@ use serde_json::Value;
 
 pub mod file;
 pub mod mistake;
+pub mod notify;
 pub mod place;
 pub mod project;
 pub mod reference;
@@ -23,7 +24,9 @@ mod content;
 mod rules;
 mod shape;
 
+pub use file::NotifyKind;
 pub use mistake::Mistake;
+pub use notify::ReceiverConfig;
 pub use place::SourceFile;
 pub use project::{
     HttpConfig, LogConfig, Project, ProviderConfig, Reach, ServerConfig, Setting, SimConfig,

@@ -6,8 +6,9 @@
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
 
 use super::{
-    file::{KindName, NotifyFile, NotifyKind, ProjectFile, ProviderFile},
+    file::{KindName, ProjectFile, ProviderFile},
     mistake::{Mistake, nearest, one_of},
+    notify::{self, ReceiverConfig},
     place::Toml,
     rules::{Rules, is_header_name, is_secret_header, names_private_host, url_fault},
     units::{SECRET_REMEDY, SecretRef},
@@ -25,6 +26,8 @@ pub struct Project {
     pub log: LogConfig,
     /// The providers by name.
     pub providers: BTreeMap<String, ProviderConfig>,
+    /// Who is told of alerts, in the order of the file.
+    pub receivers: Vec<ReceiverConfig>,
     /// The calls by name.
     pub calls: BTreeMap<String, CallSpec>,
     /// What a plain target is run as, whatever its call and route: the defaults of the project.
@@ -36,6 +39,8 @@ pub struct Project {
 pub struct ServerConfig {
     /// Where it listens.
     pub listen: SocketAddr,
+    /// Where people reach it, without a slash at its end; where it listens if absent.
+    pub url: Option<String>,
     /// How many calls may be under way at once.
     pub max_in_flight: u32,
     /// The largest request body, in bytes.
@@ -126,7 +131,16 @@ pub enum Setting {
 }
 
 impl Setting {
-    fn read(text: &str) -> Self {
+    /// The reference, if it is one.
+    #[must_use]
+    pub const fn secret(&self) -> Option<&SecretRef> {
+        match self {
+            Self::Plain(_) => None,
+            Self::Secret(secret) => Some(secret),
+        }
+    }
+
+    pub(super) fn read(text: &str) -> Self {
         SecretRef::parse(text).map_or_else(|_| Self::Plain(text.to_owned()), Self::Secret)
     }
 }
@@ -171,7 +185,7 @@ pub struct SimScheduled {
 impl Project {
     /// Every secret that the project names, with the path of its key in `backstay.toml`.
     pub fn secrets(&self) -> impl Iterator<Item = (Vec<String>, &SecretRef)> {
-        self.providers.iter().flat_map(|(name, provider)| {
+        let providers = self.providers.iter().flat_map(|(name, provider)| {
             let at = move |rest: &[&str]| -> Vec<String> {
                 ["providers", name].iter().chain(rest).map(|s| (*s).to_owned()).collect()
             };
@@ -187,7 +201,17 @@ impl Project {
                 }
             }
             found
-        })
+        });
+        let receivers = self.receivers.iter().enumerate().flat_map(|(index, receiver)| {
+            let at = move |key: &str| {
+                vec!["alerts".to_owned(), "notify".to_owned(), index.to_string(), key.to_owned()]
+            };
+            let url = receiver.url.as_ref().and_then(Setting::secret);
+            let url = url.map(|secret| (at("url"), secret));
+            let key = receiver.routing_key.as_ref().map(|secret| (at("routing_key"), secret));
+            url.into_iter().chain(key)
+        });
+        providers.chain(receivers)
     }
 }
 
@@ -227,11 +251,11 @@ pub(super) fn check(
         );
         SocketAddr::from(([127, 0, 0, 1], 4700))
     });
-    for (index, notify) in file.alerts.notify.iter().enumerate() {
-        check_notify(notify, &index.to_string(), &mut rules);
-    }
+    let receivers = notify::check(file.alerts.notify, &mut rules);
+    let url = public_url(file.server.url, &mut rules);
     let server = ServerConfig {
         listen,
+        url,
         max_in_flight: file.server.max_in_flight,
         max_body: file.server.max_body.0,
         drain: file.server.drain.0,
@@ -255,31 +279,21 @@ pub(super) fn check(
     }
     let store = StoreConfig { path: file.store.path.into() };
     let direct = CallSpec::direct();
-    rules.done(Project { server, store, log, providers, calls: BTreeMap::new(), direct })
+    let calls = BTreeMap::new();
+    rules.done(Project { server, store, log, providers, receivers, calls, direct })
 }
 
-fn check_notify(notify: &NotifyFile, index: &str, rules: &mut Rules<'_>) {
-    let at = |key| ["alerts", "notify", index, key];
-    let needs_url = notify.kind != NotifyKind::Pagerduty;
-    match &notify.url {
-        None if needs_url => {
-            rules.say(&at("url"), "the key `url` is missing", "add url = \"env:ALERT_URL\"");
-        }
-        Some(url) if notify.kind != NotifyKind::Smtp && SecretRef::parse(url).is_err() => {
-            if let Some(fault) = url_fault(url) {
-                rules.say(&at("url"), fault, "write an address or \"env:NAME\"");
-            }
-        }
-        Some(_) | None => {}
+/// The address that links begin with.
+fn public_url(url: Option<String>, rules: &mut Rules<'_>) -> Option<String> {
+    let url = url?.trim_end_matches('/').to_owned();
+    if let Some(fault) = url_fault(&url) {
+        rules.say(
+            &["server", "url"],
+            fault,
+            "write an address such as \"https://backstay.example.com\"",
+        );
     }
-    if notify.kind == NotifyKind::Pagerduty && notify.routing_key.is_none() {
-        let remedy = "add routing_key = \"env:PAGERDUTY_KEY\"";
-        rules.say(&at("routing_key"), "the key `routing_key` is missing", remedy);
-    }
-    if notify.kind == NotifyKind::Smtp && (notify.from.is_none() || notify.to.is_empty()) {
-        let remedy = "add from = \"…\" and to = [\"…\"]";
-        rules.say(&at("to"), "mail needs a sender and receivers", remedy);
-    }
+    Some(url)
 }
 
 fn check_provider(name: &str, file: ProviderFile, rules: &mut Rules<'_>) -> Option<ProviderConfig> {

@@ -6,7 +6,10 @@ use std::{path::PathBuf, time::Duration};
 use proptest::prelude::*;
 
 use super::*;
-use crate::release::{BreakerPolicy, Budget, CallSpec, DegradePlan};
+use crate::{
+    alert::Rule,
+    release::{BreakerPolicy, Budget, CallSpec, DegradePlan},
+};
 
 fn call(name: &str, files: &[(&str, &str)]) -> CallSources {
     let files = files.iter().map(|(n, t)| ((*n).to_owned(), (*t).to_owned())).collect();
@@ -72,8 +75,14 @@ fn a_project_with_every_key_loads() {
             "providers.azure.api_key",
             "providers.azure.headers.x-team-key",
             "providers.openai.api_key",
+            "alerts.notify.0.url",
+            "alerts.notify.1.routing_key",
         ]
     );
+    let names: Vec<_> = project.receivers.iter().map(|one| one.name.as_str()).collect();
+    assert_eq!(names, ["hook", "pagerduty-2", "smtp-3"]);
+    assert_eq!(project.receivers[0].rules, [Rule::ErrorRate, Rule::Shed]);
+    assert_eq!(project.server.url.as_deref(), Some("https://backstay.example.com"));
     let Reach::Http(azure) = &project.providers.get("azure").unwrap().reach else { panic!() };
     assert_eq!(azure.auth_header.as_deref(), Some("api-key"));
 }
@@ -200,6 +209,19 @@ kind = "pagerduty"
 [[alerts.notify]]
 kind = "slack"
 url = "hooks"
+name = "ops"
+to = ["ops@example.com"]
+rules = ["eror_rate", "weather"]
+[[alerts.notify]]
+kind = "slack"
+url = "https://hooks.slack.com/services/T0/B0/sk-live"
+[[alerts.notify]]
+kind = "smtp"
+name = "ops"
+url = "smtp://me:secret@mail.example.com"
+from = "a@example.com"
+to = ["b@example.com"]
+ca_file = "ca.pem"
 [defaults.degrade]
 message = "{{ failur }}"
 "#;
