@@ -2,5 +2,6 @@
 //! publishing plans.
 
 pub mod compile;
+pub mod notify;
 pub mod project;
 pub mod watch;

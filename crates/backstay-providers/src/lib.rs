@@ -5,6 +5,7 @@
 
 pub mod accumulate;
 pub mod anthropic;
+pub mod hook;
 pub mod openai;
 mod payload;
 mod protocol;

@@ -104,6 +104,15 @@ pub struct Exchange {
     pub body: Body,
 }
 
+/// A request that got no status line.
+#[derive(Debug)]
+pub struct Unanswered {
+    /// What went wrong.
+    pub failure: Failure,
+    /// Whether the other side may have seen the request: a connection was there to write it to.
+    pub maybe_seen: bool,
+}
+
 /// The way to one provider, with its connections. Cheap to share, safe to use from many tasks.
 #[derive(Debug)]
 pub struct Transport {
@@ -139,8 +148,22 @@ impl Transport {
     /// `timeout_connect` and `timeout_headers` when a limit passes, `connection` when there is no
     /// connection or it breaks, `upstream_error` when the reply is not HTTP.
     pub async fn send(&self, request: &WireRequest, limits: &Limits) -> Result<Exchange, Failure> {
+        self.send_once(request, limits).await.map_err(|unanswered| unanswered.failure)
+    }
+
+    /// As [`Self::send`], for those who have to know whether the request may have arrived.
+    ///
+    /// # Errors
+    /// As [`Self::send`].
+    pub async fn send_once(
+        &self,
+        request: &WireRequest,
+        limits: &Limits,
+    ) -> Result<Exchange, Unanswered> {
+        let seen = |failure| Unanswered { failure, maybe_seen: true };
+        let unseen = |failure| Unanswered { failure, maybe_seen: false };
         while let Some(pooled) = self.origin.pool.take() {
-            if let Some(exchange) = self.send_over(pooled, request, limits).await? {
+            if let Some(exchange) = self.send_over(pooled, request, limits).await.map_err(seen)? {
                 return Ok(exchange);
             }
         }
@@ -149,13 +172,16 @@ impl Transport {
             let peer = endpoint.peer();
             fault::connection(format!("{peer} closed the new connection before it was used"))
         };
-        let fresh = match self.connector.dial(endpoint, limits.connect).await? {
+        let dialled = self.connector.dial(endpoint, limits.connect).await.map_err(unseen)?;
+        let fresh = match dialled {
             Dialled::Http1(connection) => Pooled::Http1(connection),
             Dialled::Http2(connection) => {
-                Pooled::Http2(self.origin.pool.share(connection).ok_or_else(closed)?)
+                let lease = self.origin.pool.share(connection);
+                Pooled::Http2(lease.ok_or_else(|| unseen(closed()))?)
             }
         };
-        self.send_over(fresh, request, limits).await?.ok_or_else(closed)
+        let exchange = self.send_over(fresh, request, limits).await.map_err(seen)?;
+        exchange.ok_or_else(|| unseen(closed()))
     }
 
     /// `None`: the connection is closed and nothing was sent.
