@@ -11,6 +11,7 @@ pub mod failure;
 pub mod histogram;
 pub mod mend;
 pub mod output;
+pub mod price;
 pub mod prompt;
 pub mod record;
 pub mod redact;

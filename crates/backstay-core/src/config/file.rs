@@ -10,6 +10,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::prices::PriceFile;
 use super::units::{Points, SecretRef, Share, Size, Time};
 use crate::alert::Severity;
 use crate::release::{
@@ -28,6 +29,10 @@ pub struct ProjectFile {
     pub store: StoreFile,
     /// The model providers, by the name that routes use.
     pub providers: BTreeMap<String, ProviderFile>,
+    /// Prices of targets that the table of prices does not know, or that are not what it says. A name
+    /// is a target in quotes, in which `*` stands for any characters: `[prices."local/*"]`. Of several
+    /// that fit, the one that says most holds. `backstay prices` shows what holds.
+    pub prices: BTreeMap<String, PriceFile>,
     /// How long the call log is kept.
     pub log: LogFile,
     /// Who is told when something is wrong.
@@ -410,8 +415,8 @@ pub struct BudgetFile {
     /// Share of failed calls over 5 minutes past which someone is told. Kept with the release; this
     /// version sends no alerts.
     pub max_error_rate: Share,
-    /// US dollars that one call may cost. Kept with the release; this version knows no prices and
-    /// does not enforce it.
+    /// US dollars that one call may cost. Once its attempts have cost as much, no other is made. What
+    /// has no known price does not count.
     #[schemars(extend("exclusiveMinimum" = 0))]
     pub max_cost_usd: Option<f64>,
 }

@@ -14,6 +14,7 @@ pub mod file;
 pub mod mistake;
 pub mod notify;
 pub mod place;
+pub mod prices;
 pub mod project;
 pub mod reference;
 pub mod schema;

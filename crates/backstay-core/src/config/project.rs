@@ -10,10 +10,14 @@ use super::{
     mistake::{Mistake, nearest, one_of},
     notify::{self, ReceiverConfig},
     place::Toml,
+    prices::check_price,
     rules::{Rules, is_header_name, is_secret_header, names_private_host, url_fault},
     units::{SECRET_REMEDY, SecretRef},
 };
-use crate::release::CallSpec;
+use crate::{
+    price::quote::{PriceRule, ProviderPrices, Quote},
+    release::{CallSpec, TargetName},
+};
 
 /// A checked project.
 #[derive(Clone, Debug, PartialEq)]
@@ -26,6 +30,8 @@ pub struct Project {
     pub log: LogConfig,
     /// The providers by name.
     pub providers: BTreeMap<String, ProviderConfig>,
+    /// What the project says of prices, in the order in which it is asked.
+    pub prices: Vec<PriceRule>,
     /// Who is told of alerts, in the order of the file.
     pub receivers: Vec<ReceiverConfig>,
     /// The calls by name.
@@ -183,6 +189,28 @@ pub struct SimScheduled {
 }
 
 impl Project {
+    /// How the models of a provider come to their prices; `None` if there is no such provider.
+    #[must_use]
+    pub fn prices_of(&self, provider: &str) -> Option<ProviderPrices> {
+        let base_url = match &self.providers.get(provider)?.reach {
+            Reach::Http(http) => Some(http.base_url.as_str()),
+            Reach::Sim(_) => None,
+        };
+        Some(ProviderPrices::new(provider, base_url, &self.prices))
+    }
+
+    /// Every target of a route with what it costs, sorted by name.
+    #[must_use]
+    pub fn quotes(&self) -> BTreeMap<TargetName, Quote> {
+        let routes = self.calls.values().flat_map(|call| &call.route);
+        let targets: std::collections::BTreeSet<&TargetName> = routes.collect();
+        let quote = |target: &TargetName| {
+            let prices = self.prices_of(&target.provider)?;
+            Some((target.clone(), prices.quote(&target.model)))
+        };
+        targets.into_iter().filter_map(quote).collect()
+    }
+
     /// Every secret that the project names, with the path of its key in `backstay.toml`.
     pub fn secrets(&self) -> impl Iterator<Item = (Vec<String>, &SecretRef)> {
         let providers = self.providers.iter().flat_map(|(name, provider)| {
@@ -270,6 +298,7 @@ pub(super) fn check(
         let reason = "bodies would be kept longer than the lines that name them";
         rules.say(&["log", path], reason, "make `bodies` at most as long as `metadata`");
     }
+    let named: Vec<String> = file.providers.keys().cloned().collect();
     let mut providers = BTreeMap::new();
     for (name, provider) in file.providers {
         check_faults(&name, &provider, faults, &mut rules);
@@ -277,10 +306,15 @@ pub(super) fn check(
             providers.insert(name, provider);
         }
     }
+    let prices = file.prices.into_iter();
+    let prices =
+        prices.filter_map(|(pattern, price)| check_price(pattern, &price, &named, &mut rules));
+    let mut prices: Vec<_> = prices.collect();
+    prices.sort_by_cached_key(PriceRule::order);
     let store = StoreConfig { path: file.store.path.into() };
     let direct = CallSpec::direct();
     let calls = BTreeMap::new();
-    rules.done(Project { server, store, log, providers, receivers, calls, direct })
+    rules.done(Project { server, store, log, providers, prices, receivers, calls, direct })
 }
 
 /// The address that links begin with.

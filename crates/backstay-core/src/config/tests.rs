@@ -202,6 +202,16 @@ seed = 4
 base_url = "http://127.0.0.1"
 latency = { p50 = "2s", p99 = "1s" }
 faults = [{ fault = "a", rate = "60%" }, { fault = "b", rate = "60%" }]
+[prices.gpt]
+free = true
+[prices."opnai/*"]
+input = 1
+[prices."openai/a"]
+free = true
+output = 1
+[prices."openai/b"]
+input = 0.0000000001
+output = 1
 [log]
 bodies = "100d"
 [[alerts.notify]]
