@@ -98,7 +98,7 @@ def rates(prices):
                 found[ours] = rate(prices[theirs])
                 break
     if "requests_kcount" in prices:
-        found["request"] = prices["requests_kcount"]
+        found["request"] = dollars(Decimal(prices["requests_kcount"]) / 1000)
     return found
 
 

@@ -11,6 +11,7 @@ use std::{
 
 use backstay_core::{
     config::{HttpConfig, Project, ProviderConfig, Reach, SecretRef, Setting, SimConfig, WireKind},
+    price::quote::ProviderPrices,
     release::CallSpec,
 };
 use backstay_engine::{
@@ -134,6 +135,7 @@ impl Compiler {
                         (model.clone(), u32::try_from(*tokens).unwrap_or(u32::MAX))
                     })
                     .collect(),
+                prices: ProviderPrices::new(name, config.base_url(), &project.prices),
             };
             providers.insert(name.clone(), Arc::new(plan));
         }

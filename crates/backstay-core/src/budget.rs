@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 
 use crate::{
     failure::{Failure, FailureClass, NextTarget, SameTarget},
+    price::Nano,
+    record::Cost,
     release::{Backoff, Budget},
 };
 
@@ -35,6 +37,13 @@ pub enum Next {
     Repair,
     /// The failure is the call's.
     GiveUp,
+    /// There would be another attempt, but the call has cost all that it may.
+    CostSpent {
+        /// What its attempts have cost, as far as that is known.
+        spent: Nano,
+        /// What it may cost.
+        most: Nano,
+    },
 }
 
 /// What is left of a call's failure budget.
@@ -50,6 +59,10 @@ pub struct BudgetLeft {
     failed: Vec<Option<FailureClass>>,
     /// Targets whose one extra try (`SameTarget::Once`) is used up.
     tried_once: Vec<bool>,
+    /// What the attempts have cost, as far as that is known.
+    spent: Nano,
+    /// What the call may cost.
+    most: Option<Nano>,
 }
 
 impl BudgetLeft {
@@ -72,6 +85,8 @@ impl BudgetLeft {
             fallback_on_refusal: false,
             failed: vec![None; targets],
             tried_once: vec![false; targets],
+            spent: Nano::default(),
+            most: budget.max_cost_usd.map(most_of),
         }
     }
 
@@ -106,8 +121,30 @@ impl BudgetLeft {
         self.attempts = self.attempts.saturating_sub(1);
     }
 
+    /// Counts what an attempt has cost. An unknown cost cannot be counted, and does not end a call.
+    pub fn spend_cost(&mut self, cost: Cost) {
+        if let Cost::Priced(nano) = cost {
+            self.spent = Nano(self.spent.0.saturating_add(nano));
+        }
+    }
+
     /// Decides what follows `failure` of target `index`. `jitter` is drawn evenly from 0 to 1.
     pub fn next(
+        &mut self,
+        index: usize,
+        failure: &Failure,
+        targets: &[TargetView],
+        moment: (Instant, f64),
+    ) -> Next {
+        match (self.decide(index, failure, targets, moment), self.most) {
+            (Next::Try { .. } | Next::Repair, Some(most)) if self.spent >= most => {
+                Next::CostSpent { spent: self.spent, most }
+            }
+            (next, _) => next,
+        }
+    }
+
+    fn decide(
         &mut self,
         index: usize,
         failure: &Failure,
@@ -217,6 +254,13 @@ impl BudgetLeft {
             self.backoff.base.saturating_mul(1 << self.pauses.min(16)).min(self.backoff.max);
         bound.mul_f64(jitter.clamp(0.0, 1.0))
     }
+}
+
+/// A budget in billionths of a dollar. What is finer is cut off; what is larger is more than any call
+/// could cost.
+fn most_of(dollars: f64) -> Nano {
+    let odd = if dollars < 1.0 { Nano(0) } else { Nano(u64::MAX) };
+    Nano::from_dollars(dollars).unwrap_or(odd)
 }
 
 /// Retry tokens of one target, shared by all calls: a failure takes one, a success gives a tenth,
@@ -449,6 +493,28 @@ mod tests {
         assert_eq!(asked.remaining(now), budget.deadline, "a request may only shorten it");
     }
 
+    #[test]
+    fn no_attempt_is_made_once_the_call_has_cost_what_it_may() {
+        let budget = Budget { max_cost_usd: Some(0.001), ..Budget::default() };
+        let now = any_instant();
+        let mut left = BudgetLeft::start(&budget, 2, now, None);
+        let schema = Failure::new(FailureClass::Schema, "");
+        let most = Nano(1_000_000);
+        left.spend_cost(Cost::Priced(999_999));
+        left.spend_cost(Cost::Unknown);
+        left.spend_cost(Cost::Free);
+        let next = |left: &mut BudgetLeft| left.next(0, &schema, &[OPEN, OPEN], (now, 1.0));
+        assert_eq!(next(&mut left), Next::Repair, "a billionth is left");
+        left.spend_cost(Cost::Priced(1));
+        assert_eq!(next(&mut left), Next::CostSpent { spent: most, most });
+        for (dollars, nano) in [(0.05, 50_000_000), (1e-12, 0), (1e300, u64::MAX)] {
+            assert_eq!(most_of(dollars), Nano(nano));
+        }
+        // Where there would be no other attempt, the failure stays what it is.
+        let refused = Failure::new(FailureClass::BadRequest, "");
+        assert_eq!(left.next(0, &refused, &[OPEN, OPEN], (now, 1.0)), Next::GiveUp);
+    }
+
     /// One event of a random call.
     #[derive(Clone, Debug)]
     struct Step {
@@ -505,6 +571,7 @@ mod tests {
                         prop_assert!(sent <= attempts && repairs <= repair);
                         return Ok(());
                     }
+                    Next::CostSpent { .. } => prop_assert!(false, "nothing was spent"),
                     Next::Repair => {
                         prop_assert!(step.targets[index].admits);
                         repairs += 1;
@@ -543,6 +610,7 @@ mod tests {
                 let targets = [window(1), window(2), window(3)];
                 match left.next(index, &failure, &targets, (now, jitter)) {
                     Next::GiveUp => return Ok(()),
+                    Next::CostSpent { .. } => prop_assert!(false, "nothing was spent"),
                     Next::Repair => prop_assert!(false, "there is nothing to repair"),
                     Next::Try { index: next, pause } => (index, now) = (next, now + pause),
                 }

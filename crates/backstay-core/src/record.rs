@@ -307,6 +307,16 @@ impl Cost {
         }
     }
 
+    /// The state in one word: `priced`, `free` or `unknown`.
+    #[must_use]
+    pub const fn state(self) -> &'static str {
+        match self {
+            Self::Priced(_) => "priced",
+            Self::Free => "free",
+            Self::Unknown => "unknown",
+        }
+    }
+
     /// US dollars, where they are known.
     #[must_use]
     #[expect(clippy::cast_precision_loss, reason = "an amount is told to a few digits")]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use backstay_core::{
     failure::Failure,
-    record::{AttemptRecord, CallId, Degraded, Outcome, Usage, Variant},
+    record::{AttemptRecord, CallId, Cost, Degraded, Outcome, Usage, Variant},
 };
 use backstay_providers::wire::{ErrorView, Reply};
 use bytes::Bytes;
@@ -35,6 +35,8 @@ pub struct Head {
     pub overhead: Duration,
     /// Tokens, summed over all attempts.
     pub usage: Option<Usage>,
+    /// What they cost.
+    pub cost: Option<Cost>,
 }
 
 impl Head {

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use backstay_core::{
     failure::{Cut, Failure, FailureClass, Phase},
-    record::{AttemptKind, AttemptRecord},
+    price::Price,
+    record::{AttemptKind, AttemptRecord, Usage},
     tokens,
 };
 use backstay_providers::{
@@ -21,6 +22,7 @@ use tokio::{
 
 use crate::{
     frames::{Frames, has_content, is_terminal},
+    meter,
     plan::{ReleasePlan, RouteEntry},
     targets::Admission,
     validate::{Expectation, verify},
@@ -40,6 +42,8 @@ pub(crate) struct Order<'a> {
     pub(crate) expectation: &'a Expectation,
     pub(crate) kind: AttemptKind,
     pub(crate) started: Instant,
+    /// The same by the calendar, which some prices depend on.
+    pub(crate) started_ms: u64,
     pub(crate) deadline: Instant,
     /// Whether to wait for the target's concurrent attempts to end; not if another target is free.
     pub(crate) may_queue: bool,
@@ -71,16 +75,23 @@ pub(crate) struct Sent {
     _place: OwnedSemaphorePermit,
     pub(crate) began: Instant,
     fair_share: Duration,
+    price: Price,
+    started_ms: u64,
+    /// What has come of a stream that is not committed; some of it is paid for even if it breaks off.
+    sum: Option<Accumulator>,
     pub(crate) record: AttemptRecord,
 }
 
 impl Sent {
-    /// Tells the target's breaker and tokens how the attempt ended, and completes its record.
+    /// Tells the target's breaker and tokens how the attempt ended, and completes its record with that
+    /// and with what it used.
     ///
     /// A deadline that left the target less than a fair share of the call's time tells nothing of the
     /// target: a client in a hurry, or the attempts before, have used it up.
-    pub(crate) fn settle(self, failure: Option<&Failure>) -> AttemptRecord {
+    pub(crate) fn settle(self, failure: Option<&Failure>, usage: Option<Usage>) -> AttemptRecord {
         let mut record = self.record;
+        record.usage = usage;
+        record.cost = usage.map(|usage| self.price.cost(&usage, self.started_ms));
         let took = self.began.elapsed();
         record.took_us = micros(took);
         if let Some(failure) = failure {
@@ -127,7 +138,7 @@ impl From<Failure> for Rejected {
 
 enum Opened {
     Whole(Box<Whole>),
-    Stream(Box<(Frames, Vec<Frame>, Accumulator)>),
+    Stream(Box<(Frames, Vec<Frame>)>),
 }
 
 /// Makes one attempt.
@@ -146,13 +157,24 @@ pub(crate) async fn attempt(order: &Order<'_>) -> Attempted {
         Err(_) => Err(deadline_passed().into()),
     };
     match result {
-        Ok(Opened::Whole(whole)) => Attempted::Whole(whole, sent.settle(None)),
+        Ok(Opened::Whole(whole)) => {
+            let usage = meter::of_whole(&whole.reply, order.prompt);
+            Attempted::Whole(whole, sent.settle(None, Some(usage)))
+        }
         Ok(Opened::Stream(stream)) => {
-            let (frames, held, sum) = *stream;
+            let (frames, held) = *stream;
+            let sum = sent.sum.take();
+            let sum = sum.unwrap_or_else(|| Accumulator::new(frames.protocol(), LARGEST_REPLY));
             Attempted::Live(Box::new(Live { frames, held, sum, sent }))
         }
         Err(Rejected(failure, reply)) => {
-            let record = sent.settle(Some(&failure));
+            let part = sent.sum.take().map(Accumulator::finish);
+            let usage = match (&reply, &part) {
+                (Some(reply), _) => Some(meter::of_whole(reply, order.prompt)),
+                (None, Some(part)) => meter::of_part(part, order.prompt),
+                (None, None) => None,
+            };
+            let record = sent.settle(Some(&failure), usage);
             Attempted::Failed { failure, reply, sent: true, record }
         }
     }
@@ -193,8 +215,17 @@ async fn admit(order: &Order<'_>) -> Result<(WireRequest, Sent), Failure> {
     let admission = order.entry.gate.admit(began, lease)?;
     // A target that cannot begin to answer within half of the call's own deadline is at fault.
     let fair_share = order.plan.spec.budget.deadline / 2;
-    let record = blank_record(order, began);
-    Ok((request, Sent { admission, _place: place, began, fair_share, record }))
+    let sent = Sent {
+        admission,
+        _place: place,
+        began,
+        fair_share,
+        price: order.entry.price.clone(),
+        started_ms: order.started_ms,
+        sum: None,
+        record: blank_record(order, began),
+    };
+    Ok((request, sent))
 }
 
 /// Refuses a prompt that certainly exceeds the target's window. A token is at least one byte, so most
@@ -325,6 +356,18 @@ fn accept(order: &Order<'_>, mut reply: Reply, frames: Vec<Frame>) -> Result<Ope
     }
 }
 
+/// Accepts what a stream has come to.
+fn accept_sum(
+    order: &Order<'_>,
+    sum: &mut Option<Accumulator>,
+    frames: Vec<Frame>,
+) -> Result<Opened, Rejected> {
+    match sum.take() {
+        Some(sum) => accept(order, sum.finish(), frames),
+        None => Err(cut().into()),
+    }
+}
+
 /// Reads a stream up to its commit point or, if it is held back, to its end.
 async fn read_stream(
     order: &Order<'_>,
@@ -333,7 +376,8 @@ async fn read_stream(
 ) -> Result<Opened, Rejected> {
     let has_schema = !matches!(order.expectation, Expectation::Text);
     let hold_back = order.plan.holds_streams_back(has_schema);
-    let mut sum = Accumulator::new(frames.protocol(), LARGEST_REPLY);
+    let sum = sent.sum.insert(Accumulator::new(frames.protocol(), LARGEST_REPLY));
+    let record = &mut sent.record;
     let mut held = Vec::new();
     let first_token_by = Instant::now() + order.plan.spec.budget.first_token;
     loop {
@@ -341,17 +385,17 @@ async fn read_stream(
             frame.deltas.iter().try_for_each(|delta| sum.push(delta))?;
             let (content, terminal) = (has_content(&frame), is_terminal(&frame));
             held.push(frame);
-            if content && sent.record.first_token_us.is_none() {
-                sent.record.first_token_us = Some(micros(sent.began.elapsed()));
+            if content && record.first_token_us.is_none() {
+                record.first_token_us = Some(micros(sent.began.elapsed()));
             }
             if terminal {
-                return accept(order, sum.finish(), held);
+                return accept_sum(order, &mut sent.sum, held);
             }
             if content && !hold_back {
-                return Ok(Opened::Stream(Box::new((frames, held, sum))));
+                return Ok(Opened::Stream(Box::new((frames, held))));
             }
         }
-        let more = if sent.record.first_token_us.is_none() {
+        let more = if record.first_token_us.is_none() {
             timeout_at(first_token_by, frames.fill()).await.unwrap_or_else(|_| Err(no_token()))?
         } else {
             within_idle(order, frames.fill()).await?
@@ -359,7 +403,7 @@ async fn read_stream(
         if !more {
             // Many compatible servers leave the terminal event out; the finish reason is enough.
             return if sum.finished() {
-                accept(order, sum.finish(), held)
+                accept_sum(order, &mut sent.sum, held)
             } else {
                 Err(cut().into())
             };

@@ -18,7 +18,8 @@ use std::{sync::Arc, time::Duration};
 use backstay_core::{
     budget::{BudgetLeft, Next},
     failure::{Cut, Failure, FailureClass},
-    record::{AttemptKind, AttemptRecord, Degraded, Outcome, Usage, Variant},
+    price::Nano,
+    record::{AttemptKind, AttemptRecord, Cost, Degraded, Outcome, Usage, Variant},
     release::StreamMode,
 };
 use backstay_providers::wire::{
@@ -36,6 +37,7 @@ use crate::{
     attempt::{Attempted, Live, Order, Whole, attempt, blank_record, deadline_passed, micros},
     cache::CacheKey,
     degrade::degrade,
+    meter,
     plan::ReleasePlan,
     request::{Request, prepare},
     stream::{Broken, StreamOut, pump, replay},
@@ -62,6 +64,7 @@ pub(crate) struct Call<'a> {
     pub(crate) attempts: Vec<AttemptRecord>,
     pub(crate) paused: Duration,
     pub(crate) usage: Option<Usage>,
+    pub(crate) cost: Option<Cost>,
     /// The last reply that was rejected: shown to the model, to the log, or answered if it refuses.
     pub(crate) rejected: Option<Box<Reply>>,
     /// The last failure of a target that was asked: it tells more than a closed gate.
@@ -100,6 +103,7 @@ pub(crate) async fn run(engine: &Engine, request: Arc<Request>, to: oneshot::Sen
         attempts: Vec::new(),
         paused: Duration::ZERO,
         usage: None,
+        cost: None,
         rejected: None,
         answered_badly: None,
         repaired: false,
@@ -152,6 +156,7 @@ impl Call<'_> {
             let views = plan.views(now);
             (index, kind) = match left.next(index, &failure, &views, (now.into_std(), jitter)) {
                 Next::GiveUp => return Err(self.answered_badly.take().unwrap_or(failure)),
+                Next::CostSpent { spent, most } => return Err(cost_spent(spent, most)),
                 Next::Repair => {
                     self.show_mistake(&failure);
                     (index, AttemptKind::Repair)
@@ -208,6 +213,7 @@ impl Call<'_> {
             expectation: &self.expectation,
             kind,
             started: self.request.received,
+            started_ms: self.request.id.unix_millis(),
             deadline: self.deadline(),
             may_queue: !plan.has_room_beside(index, &self.attempts),
         };
@@ -216,8 +222,7 @@ impl Call<'_> {
         self.under_way = None;
         match attempted {
             Attempted::Whole(whole, record) => {
-                self.attempts.push(record);
-                self.add_usage(whole.reply.usage);
+                self.keep(record);
                 self.repaired |= whole.mended || !self.prompt.after.is_empty();
                 Ok(Delivered::Whole(whole))
             }
@@ -226,10 +231,12 @@ impl Call<'_> {
                 Ok(Delivered::Live(live))
             }
             Attempted::Failed { failure, reply, sent, record } => {
-                self.attempts.push(record);
+                if let Some(cost) = record.cost {
+                    left.spend_cost(cost);
+                }
+                self.keep(record);
                 if sent {
                     left.spend_attempt();
-                    self.add_usage(reply.as_ref().and_then(|reply| reply.usage));
                     self.answered_badly = Some(failure.clone());
                     // Also where there is none: an earlier reply does not belong to this failure.
                     self.rejected = reply;
@@ -252,9 +259,15 @@ impl Call<'_> {
         }
     }
 
-    fn add_usage(&mut self, usage: Option<Usage>) {
-        let Some(more) = usage else { return };
-        self.usage.get_or_insert_default().add(&more);
+    /// Takes an attempt that has ended into the sums of the call.
+    fn keep(&mut self, attempt: AttemptRecord) {
+        if let Some(more) = &attempt.usage {
+            self.usage.get_or_insert_default().add(more);
+        }
+        if let Some(more) = attempt.cost {
+            self.cost = Some(self.cost.map_or(more, |sum| sum.plus(more)));
+        }
+        self.attempts.push(attempt);
     }
 
     /// Puts the rejected answer and what is wrong with it at the end of the conversation.
@@ -376,6 +389,7 @@ impl Call<'_> {
         let mut reply = live.sum.finish();
         // The target has no part in it where the client or this process ends the stream.
         let mut not_of_target = None;
+        let whole = pumped.is_ok();
         let (failure, tail) = match pumped {
             Ok(tail) => (self.judge_sent(&mut reply), tail),
             Err(Broken::Failed(failure)) => (Some(failure), Vec::new()),
@@ -389,8 +403,12 @@ impl Call<'_> {
                 (Some(deadline_passed()), Vec::new())
             }
         };
-        self.add_usage(reply.usage);
-        self.attempts.push(live.sent.settle(not_of_target.as_ref().or(failure.as_ref())));
+        let usage = if whole {
+            Some(meter::of_whole(&reply, &self.prompt))
+        } else {
+            meter::of_part(&reply, &self.prompt)
+        };
+        self.keep(live.sent.settle(not_of_target.as_ref().or(failure.as_ref()), usage));
         if failure.is_none() {
             self.remember(&reply);
         }
@@ -472,6 +490,15 @@ fn client_slow() -> Failure {
     Failure::new(FailureClass::Cancelled, "the client did not read its stream within the deadline")
 }
 
+/// The failure of a call that has cost what it may.
+fn cost_spent(spent: Nano, most: Nano) -> Failure {
+    let message = format!(
+        "the attempts of this call have cost {spent} US dollars, and its `budget.max_cost_usd` is \
+         {most}: no further one is made"
+    );
+    Failure::new(FailureClass::Budget, message)
+}
+
 fn no_target() -> Failure {
     Failure::new(FailureClass::CircuitOpen, "no target of the route takes attempts")
 }
@@ -510,6 +537,7 @@ fn reply_of(request: &Request, model: &str, choice: Choice) -> Reply {
         model: Some(model.to_owned()),
         choices: vec![choice],
         usage: None,
+        fingerprint: None,
         changed: true,
     }
 }

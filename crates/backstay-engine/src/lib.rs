@@ -11,6 +11,7 @@ mod call;
 pub mod clock;
 mod degrade;
 mod frames;
+mod meter;
 pub mod plan;
 pub mod request;
 mod stream;

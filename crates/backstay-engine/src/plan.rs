@@ -12,6 +12,10 @@ use backstay_core::{
     budget::TargetView,
     failure::{Failure, Refusal},
     output::{CompiledChecks, Schema},
+    price::{
+        Price,
+        quote::{ProviderPrices, Quote},
+    },
     prompt::{MessageTemplate, Prompts},
     record::{AttemptRecord, Variant},
     release::{CallSpec, DegradeStep, StreamMode, TargetName, is_call_name},
@@ -35,6 +39,8 @@ pub struct ProviderPlan {
     pub limit: Limit,
     /// Context windows in tokens, by model.
     pub windows: BTreeMap<String, u32>,
+    /// What its models cost.
+    pub prices: ProviderPrices,
 }
 
 /// One target of a compiled route.
@@ -44,6 +50,7 @@ pub(crate) struct RouteEntry {
     pub(crate) label: Arc<str>,
     pub(crate) provider: Arc<Provider>,
     pub(crate) window: Option<u32>,
+    pub(crate) price: Price,
     pub(crate) gate: Gate,
 }
 
@@ -146,6 +153,7 @@ fn route_entry(
         label: name.to_string().into(),
         provider: Arc::clone(&plan.provider),
         window: plan.windows.get(&name.model).copied(),
+        price: plan.prices.quote(&name.model).price,
         gate: Gate {
             state: targets.state(name, plan.limit),
             breaker: targets.breaker(&spec.call, name),
@@ -217,6 +225,12 @@ impl Plans {
     #[must_use]
     pub fn providers(&self) -> &HashMap<String, Arc<ProviderPlan>> {
         &self.providers
+    }
+
+    /// What a target costs, and who says so; `None` if there is no such provider.
+    #[must_use]
+    pub fn quote(&self, target: &TargetName) -> Option<Quote> {
+        Some(self.providers.get(&target.provider)?.prices.quote(&target.model))
     }
 
     /// Finds the release that answers a request.
@@ -330,7 +344,12 @@ pub(crate) mod tests {
             wire: Protocol::OpenAi.wire(),
             upstream: Upstream::Sim(Sim::new(SimConfig::default())),
         });
-        let plan = ProviderPlan { provider, limit: Limit::default(), windows: BTreeMap::new() };
+        let plan = ProviderPlan {
+            provider,
+            limit: Limit::default(),
+            windows: BTreeMap::new(),
+            prices: ProviderPrices::new("sim", None, &[]),
+        };
         HashMap::from([("sim".to_owned(), Arc::new(plan))])
     }
 

@@ -103,7 +103,11 @@ pub(crate) fn replay(
 }
 
 fn deltas(reply: &Reply) -> Vec<Delta> {
-    let mut all = vec![Delta::Start { id: reply.id.clone(), model: reply.model.clone() }];
+    let mut all = vec![Delta::Start {
+        id: reply.id.clone(),
+        model: reply.model.clone(),
+        fingerprint: reply.fingerprint.clone(),
+    }];
     for (number, choice) in reply.choices.iter().enumerate() {
         all.extend(choice_deltas(number, choice));
     }

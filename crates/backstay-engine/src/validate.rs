@@ -166,6 +166,7 @@ mod tests {
             model: None,
             choices: vec![choice],
             usage: None,
+            fingerprint: None,
             changed: false,
         }
     }

@@ -21,6 +21,7 @@ pub struct Accumulator {
     max_bytes: usize,
     id: Option<String>,
     model: Option<String>,
+    fingerprint: Option<String>,
     /// By number; a provider may leave numbers out.
     choices: BTreeMap<usize, Partial>,
     usage: Option<Usage>,
@@ -42,6 +43,7 @@ impl Accumulator {
             max_bytes,
             id: None,
             model: None,
+            fingerprint: None,
             choices: BTreeMap::new(),
             usage: None,
         }
@@ -53,13 +55,16 @@ impl Accumulator {
     /// `upstream_error` if the texts together exceed the bound.
     pub fn push(&mut self, delta: &Delta) -> Result<(), Failure> {
         match delta {
-            Delta::Start { id, model } => {
+            Delta::Start { id, model, fingerprint } => {
                 // Said again with every event by most; only the last one is kept.
                 if id.is_some() && self.id != *id {
                     self.id.clone_from(id);
                 }
                 if model.is_some() && self.model != *model {
                     self.model.clone_from(model);
+                }
+                if fingerprint.is_some() && self.fingerprint != *fingerprint {
+                    self.fingerprint.clone_from(fingerprint);
                 }
             }
             Delta::Text { choice, text } => self.choice(*choice, text.len())?.text.push_str(text),
@@ -121,6 +126,7 @@ impl Accumulator {
             id: self.id,
             model: self.model,
             usage: self.usage,
+            fingerprint: self.fingerprint,
             changed: false,
         }
     }
@@ -158,9 +164,16 @@ impl Accumulator {
 
 /// Takes over what is larger in `later`: providers report totals, some of them in parts.
 pub(crate) fn absorb(usage: &mut Usage, later: &Usage) {
-    usage.input = usage.input.max(later.input);
-    usage.output = usage.output.max(later.output);
-    usage.cache_read = usage.cache_read.max(later.cache_read);
-    usage.cache_write = usage.cache_write.max(later.cache_write);
-    usage.reasoning = usage.reasoning.max(later.reasoning);
+    for (figure, later) in [
+        (&mut usage.input, later.input),
+        (&mut usage.output, later.output),
+        (&mut usage.cache_read, later.cache_read),
+        (&mut usage.cache_write, later.cache_write),
+        (&mut usage.cache_write_1h, later.cache_write_1h),
+        (&mut usage.input_media, later.input_media),
+        (&mut usage.reasoning, later.reasoning),
+        (&mut usage.output_media, later.output_media),
+    ] {
+        *figure = later.max(*figure);
+    }
 }

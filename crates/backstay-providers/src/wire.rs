@@ -236,6 +236,8 @@ pub struct Reply {
     pub choices: Vec<Choice>,
     /// Tokens, if the provider said so.
     pub usage: Option<Usage>,
+    /// The provider's word for the build that answered.
+    pub fingerprint: Option<String>,
     /// Whether a text differs from the one in `raw` (mended), so that `raw` may not be sent as it is.
     pub changed: bool,
 }
@@ -249,6 +251,8 @@ pub enum Delta {
         id: Option<String>,
         /// The model that the provider says it used.
         model: Option<String>,
+        /// The provider's word for the build that answers.
+        fingerprint: Option<String>,
     },
     /// More text of the answer numbered `choice`.
     Text {

@@ -145,8 +145,10 @@ const fn advice(class: FailureClass) -> &'static str {
              by itself once a probe succeeds."
         }
         F::Budget => {
-            "Reserved: this version has no limit of cost or tokens that could be spent. A call that \
-             runs out of attempts or retry tokens ends in the class of its last failure."
+            "The call's attempts have cost what `budget.max_cost_usd` allows, and another one would \
+             have followed. `backstay show` says what each attempt cost and why it failed: mend that \
+             failure, or raise the budget. A call that runs out of attempts or retry tokens ends in \
+             the class of its last failure."
         }
         F::Cancelled => {
             "The client closed the connection before the answer was complete. Many of these mean \

@@ -70,6 +70,11 @@ pub(crate) enum Command {
         after_help = "Examples:\n  backstay show 019abc12\n  backstay show chatcmpl-8f2… --json"
     )]
     Show(ShowArgs),
+    /// Shows what the targets of a project cost, and what to write where that is not known.
+    #[command(after_help = "Examples:\n  backstay prices\n  backstay prices --check           \
+        fails where a target has no known price\n  backstay prices gpt-5-mini openai/gpt-5\n\n\
+        Exit codes: 0 ok, 1 mistakes in the project, or with --check a target without a known price.")]
+    Prices(PricesArgs),
     /// Makes, lists and revokes the API keys of a gateway.
     #[command(after_help = "Examples:\n  backstay keys create ci\n  backstay keys list --json\n  \
         backstay keys revoke ci")]
@@ -239,6 +244,22 @@ pub(crate) struct LogArgs {
 pub(crate) struct ShowArgs {
     /// The call's id, its first characters (8 or more), or the provider's id of the answer.
     pub(crate) id: String,
+    /// The project's directory.
+    #[arg(long, default_value = ".", value_name = "DIR")]
+    pub(crate) dir: PathBuf,
+    /// Prints JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PricesArgs {
+    /// Targets (provider/model) or models to look up, instead of the project's targets.
+    #[arg(value_name = "MODEL")]
+    pub(crate) models: Vec<String>,
+    /// Fails where a price is not known.
+    #[arg(long)]
+    pub(crate) check: bool,
     /// The project's directory.
     #[arg(long, default_value = ".", value_name = "DIR")]
     pub(crate) dir: PathBuf,

@@ -86,6 +86,17 @@ pub struct ProviderConfig {
     pub contexts: BTreeMap<String, u64>,
 }
 
+impl ProviderConfig {
+    /// Where requests go; `None` for a simulated provider.
+    #[must_use]
+    pub fn base_url(&self) -> Option<&str> {
+        match &self.reach {
+            Reach::Http(http) => Some(&http.base_url),
+            Reach::Sim(_) => None,
+        }
+    }
+}
+
 /// How a provider is reached.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Reach {
@@ -192,10 +203,7 @@ impl Project {
     /// How the models of a provider come to their prices; `None` if there is no such provider.
     #[must_use]
     pub fn prices_of(&self, provider: &str) -> Option<ProviderPrices> {
-        let base_url = match &self.providers.get(provider)?.reach {
-            Reach::Http(http) => Some(http.base_url.as_str()),
-            Reach::Sim(_) => None,
-        };
+        let base_url = self.providers.get(provider)?.base_url();
         Some(ProviderPrices::new(provider, base_url, &self.prices))
     }
 

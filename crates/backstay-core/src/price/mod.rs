@@ -55,6 +55,15 @@ impl Nano {
     }
 }
 
+impl Nano {
+    /// US dollars.
+    #[must_use]
+    #[expect(clippy::cast_precision_loss, reason = "an amount is told to a few digits")]
+    pub fn dollars(self) -> f64 {
+        self.0 as f64 / 1e9
+    }
+}
+
 impl TryFrom<String> for Nano {
     type Error = String;
     fn try_from(text: String) -> Result<Self, String> {
@@ -188,10 +197,23 @@ impl Rates {
         self.all().any(Rate::has_tiers)
     }
 
+    /// Every price that there is, with its name in project files.
+    pub fn named(&self) -> impl Iterator<Item = (&'static str, &Rate)> {
+        let all = [
+            ("input", &self.input),
+            ("cache_read", &self.cache_read),
+            ("cache_write", &self.cache_write),
+            ("cache_write_1h", &self.cache_write_1h),
+            ("input_media", &self.input_media),
+            ("output", &self.output),
+            ("reasoning", &self.reasoning),
+            ("output_media", &self.output_media),
+        ];
+        all.into_iter().filter_map(|(name, rate)| Some((name, rate.as_ref()?)))
+    }
+
     fn all(&self) -> impl Iterator<Item = &Rate> {
-        let input = [&self.input, &self.cache_read, &self.cache_write, &self.cache_write_1h];
-        let rest = [&self.input_media, &self.output, &self.reasoning, &self.output_media];
-        input.into_iter().chain(rest).flatten()
+        self.named().map(|(_, rate)| rate)
     }
 }
 
@@ -328,6 +350,16 @@ impl Price {
             Self::Free
         } else {
             Self::Known(Arc::clone(tariff))
+        }
+    }
+
+    /// The state in one word: `priced`, `free` or `unknown`.
+    #[must_use]
+    pub const fn state(&self) -> &'static str {
+        match self {
+            Self::Known(_) => "priced",
+            Self::Free => "free",
+            Self::Unknown => "unknown",
         }
     }
 

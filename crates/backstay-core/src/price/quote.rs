@@ -1,8 +1,10 @@
 //! Which price holds for a target, and who says so: the project first, then the vendored table.
 
+use serde_json::{Map, Value, json};
+
 use super::{
-    Price,
-    table::{Table, TableProvider},
+    Nano, Price, Rate,
+    table::{Table, TableModel, TableProvider},
 };
 
 /// A price that the project names itself, for all targets that its pattern fits.
@@ -67,6 +69,32 @@ pub enum Source {
     },
 }
 
+impl Source {
+    /// The same for people, in a few words.
+    #[must_use]
+    pub fn told(&self) -> String {
+        match self {
+            Self::Project(pattern) => format!("[prices.\"{pattern}\"]"),
+            Self::Simulated => "simulated".to_owned(),
+            Self::Table { provider, model } => format!("table: {provider} {model}"),
+            Self::NoProvider => "the table knows no provider at its address".to_owned(),
+            Self::NoModel { provider } => format!("the table knows no such model of {provider}"),
+            Self::NoPrice { provider, model } => {
+                format!("the table knows no price of {provider} {model}")
+            }
+        }
+    }
+
+    const fn name(&self) -> Option<&'static str> {
+        match self {
+            Self::Project(_) => Some("project"),
+            Self::Simulated => Some("simulated"),
+            Self::Table { .. } => Some("table"),
+            Self::NoProvider | Self::NoModel { .. } | Self::NoPrice { .. } => None,
+        }
+    }
+}
+
 /// What a target costs, and who says so.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Quote {
@@ -74,6 +102,44 @@ pub struct Quote {
     pub price: Price,
     /// Who says so.
     pub source: Source,
+}
+
+impl Quote {
+    /// What a model of the table costs.
+    #[must_use]
+    pub fn of_model(owner: &TableProvider, model: &TableModel) -> Self {
+        let (provider, id) = (owner.id.clone(), model.id.clone());
+        let price = Price::of(&model.prices);
+        let source = match price {
+            Price::Known(_) | Price::Free => Source::Table { provider, model: id },
+            Price::Unknown => Source::NoPrice { provider, model: id },
+        };
+        Self { price, source }
+    }
+
+    /// As the command line and the API tell it: `state` is `priced`, `free` or `unknown`; prices, at
+    /// `unix_ms` and for short inputs, are in US dollars for a million tokens.
+    #[must_use]
+    pub fn json(&self, unix_ms: u64) -> Value {
+        let rates = match &self.price {
+            Price::Known(tariff) => tariff.at(unix_ms).map(|rates| (tariff, rates)),
+            Price::Free | Price::Unknown => None,
+        };
+        let prices = rates.map(|(_, rates)| -> Map<String, Value> {
+            let dollars =
+                |(name, rate): (&str, &Rate)| (name.to_owned(), rate.at(0).dollars().into());
+            rates.named().map(dollars).collect()
+        });
+        json!({
+            "state": self.price.state(),
+            "source": self.source.name(),
+            "why": self.source.told(),
+            "usd_per_million": prices,
+            "usd_per_request": rates.and_then(|(_, rates)| rates.request).map(Nano::dollars),
+            "more_for_long_inputs": rates.is_some_and(|(_, rates)| rates.has_tiers()),
+            "by_time_of_day": rates.is_some_and(|(tariff, _)| tariff.varies_daily()),
+        })
+    }
 }
 
 /// Where a provider's own prices are.
@@ -129,17 +195,13 @@ impl ProviderPrices {
 }
 
 fn of_table(provider: &'static TableProvider, name: &str) -> Quote {
-    let Some((owner, model)) = Table::vendored().model(provider, name) else {
-        let provider = provider.id.clone();
-        return Quote { price: Price::Unknown, source: Source::NoModel { provider } };
-    };
-    let (provider, id) = (owner.id.clone(), model.id.clone());
-    let price = Price::of(&model.prices);
-    let source = match price {
-        Price::Known(_) | Price::Free => Source::Table { provider, model: id },
-        Price::Unknown => Source::NoPrice { provider, model: id },
-    };
-    Quote { price, source }
+    match Table::vendored().model(provider, name) {
+        Some((owner, model)) => Quote::of_model(owner, model),
+        None => {
+            let provider = provider.id.clone();
+            Quote { price: Price::Unknown, source: Source::NoModel { provider } }
+        }
+    }
 }
 
 #[cfg(test)]
@@ -147,7 +209,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::price::{Nano, Rate, Rates, Tariff};
+    use crate::price::{Rates, Tariff};
 
     fn rule(pattern: &str, dollars: u64) -> PriceRule {
         let rate = Some(Rate::flat(Nano(dollars * 1_000_000_000)));

@@ -8,6 +8,7 @@ use std::sync::{Arc, LazyLock};
 
 use regex::Regex;
 use serde::Deserialize;
+use serde_json::{Value, json};
 
 use super::{Day, Tariff};
 
@@ -110,10 +111,28 @@ impl Table {
         serde_json::from_str(text)
     }
 
+    /// As the command line and the API tell it.
+    #[must_use]
+    pub fn json(&self, unix_ms: u64) -> Value {
+        json!({
+            "source": self.source,
+            "version": self.version,
+            "licence": self.licence,
+            "date": self.date,
+            "age_days": self.age_days(unix_ms),
+        })
+    }
+
     /// How many days old it is; `None` where the clock stands before its date.
     #[must_use]
     pub fn age_days(&self, unix_ms: u64) -> Option<u64> {
         Day::of(unix_ms).0.checked_sub(Day::parse(&self.date)?.0)
+    }
+
+    /// The provider that is called `id` in the table.
+    #[must_use]
+    pub fn provider_named(&self, id: &str) -> Option<&TableProvider> {
+        self.providers.iter().find(|provider| provider.id == id)
     }
 
     /// The provider whose requests go to `base_url`.
@@ -143,7 +162,7 @@ impl Table {
         name: &str,
     ) -> Option<(&'t TableProvider, &'t TableModel)> {
         let others = provider.also.iter();
-        let others = others.filter_map(|id| self.providers.iter().find(|other| other.id == *id));
+        let others = others.filter_map(|id| self.provider_named(id));
         std::iter::once(provider)
             .chain(others)
             .find_map(|owner| owner.models.iter().find(|m| m.fits(name)).map(|m| (owner, m)))

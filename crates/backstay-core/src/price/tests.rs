@@ -1,3 +1,5 @@
+//! Prices against what is known by hand, by calendar and by fractions.
+
 use proptest::prelude::*;
 
 use super::*;

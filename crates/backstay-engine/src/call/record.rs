@@ -9,7 +9,7 @@ use backstay_core::{
     redact::{redact, redact_secrets},
     release::Capture,
 };
-use backstay_providers::wire::Reply;
+use backstay_providers::{openai::finish_reason, wire::Reply};
 use serde_json::json;
 
 use super::{Call, cut_to};
@@ -44,6 +44,7 @@ impl Call<'_> {
             latency,
             overhead: latency.saturating_sub(elsewhere),
             usage: self.usage,
+            cost: self.cost,
         }
     }
 
@@ -67,6 +68,10 @@ impl Call<'_> {
             if let Some(reply) = source {
                 record.model = reply.model.as_deref().map(|model| cut_to(model, LONGEST_NAME));
                 record.upstream_id = reply.id.as_deref().map(|id| cut_to(id, LONGEST_NAME));
+                let fingerprint = reply.fingerprint.as_deref();
+                record.fingerprint = fingerprint.map(|build| cut_to(build, LONGEST_NAME));
+                let finish = reply.choices.first().and_then(|choice| choice.finish.as_ref());
+                record.finish = finish.map(|finish| cut_to(finish_reason(finish), LONGEST_NAME));
             }
             record
         });
@@ -96,6 +101,7 @@ impl Engine {
             latency,
             overhead: latency,
             usage: None,
+            cost: None,
         };
         self.keep(|| blank(request, &head, capture));
         Answer { head, body: AnswerBody::Failed(Box::new(failure.clone())) }
@@ -125,7 +131,7 @@ fn blank(request: &Request, head: &Head, capture: Capture) -> CallRecord {
             .and_then(|last| last.first_token_us.map(|first| last.started_us + first)),
         overhead_us: micros(head.overhead),
         usage: head.usage,
-        cost: None,
+        cost: head.cost,
         model: None,
         fingerprint: None,
         finish: None,

@@ -8,6 +8,10 @@ use std::{
 };
 
 use backstay_core::{
+    price::{
+        Price,
+        quote::{PriceRule, ProviderPrices},
+    },
     record::CallRecord,
     release::{CallSpec, TargetName},
 };
@@ -43,6 +47,8 @@ pub(crate) struct Target {
     pub(crate) pace: SimConfig,
     pub(crate) window: Option<u32>,
     pub(crate) limit: Limit,
+    /// What it costs; without a word, nothing: it is simulated.
+    pub(crate) price: Option<Price>,
 }
 
 impl Target {
@@ -54,6 +60,7 @@ impl Target {
             pace: SimConfig::default(),
             window: None,
             limit: Limit::default(),
+            price: None,
         }
     }
 
@@ -78,6 +85,10 @@ impl Target {
 
     pub(crate) fn window(self, tokens: u32) -> Self {
         Self { window: Some(tokens), ..self }
+    }
+
+    pub(crate) fn at_price(self, price: Price) -> Self {
+        Self { price: Some(price), ..self }
     }
 
     pub(crate) fn limit(self, concurrency: usize, queue: usize) -> Self {
@@ -120,6 +131,8 @@ impl Gateway {
             let sim = Sim::scripted(target.faults.clone()).paced(target.pace.clone());
             let TargetName { provider, model } = name(index);
             let wire = target.protocol.wire();
+            let rule = |price: &Price| PriceRule { pattern: "*".to_owned(), price: price.clone() };
+            let rules: Vec<_> = target.price.iter().map(rule).collect();
             let plan = ProviderPlan {
                 provider: Arc::new(Provider {
                     name: provider.clone(),
@@ -128,6 +141,7 @@ impl Gateway {
                 }),
                 limit: target.limit,
                 windows: target.window.map(|window| (model, window)).into_iter().collect(),
+                prices: ProviderPrices::new(&provider, None, &rules),
             };
             (provider, Arc::new(plan))
         };

@@ -12,6 +12,7 @@
     reason = "clippy allows these in tests, but not in what tests share; a panic is the report"
 )]
 
+mod costs;
 mod harness;
 mod hostile;
 mod promises;

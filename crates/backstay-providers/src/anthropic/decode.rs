@@ -1,14 +1,11 @@
 //! Replies and stream events as values.
 
-use backstay_core::{
-    failure::{Failure, FailureClass},
-    record::Usage,
-};
+use backstay_core::failure::{Failure, FailureClass};
 use bytes::Bytes;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
-use super::error;
+use super::{error, usage::usage};
 use crate::{
     payload,
     sse::SseEvent,
@@ -93,6 +90,7 @@ pub(super) fn reply(body: &Bytes) -> Result<Reply, Failure> {
         model: message.model,
         choices: vec![choice],
         usage: message.usage.as_ref().and_then(usage),
+        fingerprint: None,
         changed: false,
     })
 }
@@ -110,7 +108,8 @@ pub(super) fn event(event: &SseEvent) -> Result<Vec<Delta>, Failure> {
         "error" => Err(error::classify(200, &http::HeaderMap::new(), data)),
         "message_start" => {
             let message = event.message.ok_or_else(|| missing("stream event", "message"))?;
-            let mut deltas = vec![Delta::Start { id: message.id, model: message.model }];
+            let mut deltas =
+                vec![Delta::Start { id: message.id, model: message.model, fingerprint: None }];
             deltas.extend(message.usage.as_ref().and_then(usage).map(Delta::Usage));
             Ok(deltas)
         }
@@ -177,20 +176,6 @@ fn finish(reason: String) -> Option<Finish> {
         // `pause_turn` among them: only the client can go on from there.
         _ => Finish::Other(reason),
     })
-}
-
-/// Anthropic counts cached input apart from `input_tokens`; here the total includes it.
-fn usage(usage: &Value) -> Option<Usage> {
-    let number = |key: &str| usage.get(key).and_then(Value::as_u64);
-    let (input, output) = (number("input_tokens"), number("output_tokens"));
-    if input.is_none() && output.is_none() {
-        return None;
-    }
-    let cache_read = number("cache_read_input_tokens").unwrap_or_default();
-    let cache_write = number("cache_creation_input_tokens").unwrap_or_default();
-    let input = input.unwrap_or_default().saturating_add(cache_read).saturating_add(cache_write);
-    let output = output.unwrap_or_default();
-    Some(Usage { input, output, cache_read, cache_write, ..Usage::default() })
 }
 
 fn missing(what: &str, field: &str) -> Failure {

@@ -8,6 +8,7 @@ mod error;
 mod from_openai;
 mod schema;
 mod to_openai;
+mod usage;
 mod writer;
 
 use backstay_core::failure::Failure;

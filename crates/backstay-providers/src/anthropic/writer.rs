@@ -167,7 +167,7 @@ impl StreamWriter for MessageWriter {
             return;
         }
         match delta {
-            Delta::Start { id, model } => self.opening.learn(id.as_deref(), model.as_deref()),
+            Delta::Start { id, model, .. } => self.opening.learn(id.as_deref(), model.as_deref()),
             Delta::Text { choice: 0, text } => self.text(text, out),
             Delta::Reasoning { choice: 0, text } => self.thinking(text, out),
             Delta::Refusal { choice: 0, text } => {

@@ -112,7 +112,8 @@ fn tool_json(tool: &ToolCall) -> Value {
 }
 
 /// The name of a reason in this format. A refusal ends with `stop`; its field tells it apart.
-pub(super) fn finish_reason(finish: &Finish) -> &str {
+#[must_use]
+pub fn finish_reason(finish: &Finish) -> &str {
     match finish {
         Finish::Stop | Finish::Refusal => "stop",
         Finish::Length => "length",

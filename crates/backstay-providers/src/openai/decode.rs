@@ -2,10 +2,7 @@
 
 use std::fmt;
 
-use backstay_core::{
-    failure::{Failure, FailureClass},
-    record::Usage,
-};
+use backstay_core::failure::{Failure, FailureClass};
 use bytes::Bytes;
 use serde::{
     Deserialize, Deserializer,
@@ -13,7 +10,7 @@ use serde::{
 };
 use serde_json::Value;
 
-use super::error;
+use super::{error, usage::usage};
 use crate::{
     payload,
     sse::SseEvent,
@@ -28,6 +25,16 @@ struct Completion {
     model: Option<String>,
     choices: Option<Vec<RawChoice>>,
     usage: Option<Value>,
+    system_fingerprint: Option<Value>,
+    /// Groq's place for the usage of a stream.
+    x_groq: Option<Value>,
+}
+
+impl Completion {
+    /// No answer is thrown away for the name of a build.
+    fn fingerprint(&self) -> Option<String> {
+        self.system_fingerprint.as_ref().and_then(Value::as_str).map(str::to_owned)
+    }
 }
 
 #[derive(Deserialize)]
@@ -36,6 +43,8 @@ struct RawChoice {
     message: Option<Message>,
     delta: Option<Message>,
     finish_reason: Option<String>,
+    /// Moonshot's place for the usage of a stream.
+    usage: Option<Value>,
 }
 
 /// A message or what is new of it.
@@ -124,6 +133,7 @@ pub(super) fn reply(body: &Bytes) -> Result<Reply, Failure> {
     if completion.error.is_some() {
         return Err(error::classify(200, &http::HeaderMap::new(), body));
     }
+    let fingerprint = completion.fingerprint();
     let mut raw = completion.choices.ok_or_else(|| missing("reply", "choices", "."))?;
     // Stable, so that answers without a number keep their order.
     raw.sort_by_key(|choice| choice.index);
@@ -140,6 +150,7 @@ pub(super) fn reply(body: &Bytes) -> Result<Reply, Failure> {
         model: completion.model,
         choices: choices.collect::<Result<_, Failure>>()?,
         usage: completion.usage.as_ref().and_then(usage),
+        fingerprint,
         changed: false,
     })
 }
@@ -163,18 +174,22 @@ pub(super) fn event(event: &SseEvent) -> Result<Vec<Delta>, Failure> {
         return Err(missing("stream event", "choices", "."));
     }
     let mut deltas = Vec::with_capacity(3);
-    if chunk.id.is_some() || chunk.model.is_some() {
-        deltas.push(Delta::Start { id: chunk.id, model: chunk.model });
+    let fingerprint = chunk.fingerprint();
+    if chunk.id.is_some() || chunk.model.is_some() || fingerprint.is_some() {
+        deltas.push(Delta::Start { id: chunk.id, model: chunk.model, fingerprint });
     }
+    let groq = || chunk.x_groq.as_ref().and_then(|groq| groq.get("usage")).cloned();
+    let mut told = chunk.usage.or_else(groq);
     for raw in chunk.choices.unwrap_or_default() {
         let index = raw.index.unwrap_or(0);
+        told = told.or(raw.usage);
         // Some servers put the last piece into `message`.
         push_message(index, raw.delta.or(raw.message).unwrap_or_default(), &mut deltas);
         if let Some(finish) = raw.finish_reason.and_then(finish) {
             deltas.push(Delta::Finish { choice: index, finish });
         }
     }
-    deltas.extend(chunk.usage.as_ref().and_then(usage).map(Delta::Usage));
+    deltas.extend(told.as_ref().and_then(usage).map(Delta::Usage));
     Ok(deltas)
 }
 
@@ -248,23 +263,6 @@ fn finish(reason: String) -> Option<Finish> {
         "tool_calls" | "function_call" => Finish::ToolCalls,
         "content_filter" => Finish::ContentFilter,
         _ => Finish::Other(reason),
-    })
-}
-
-/// `prompt_tokens` and `completion_tokens` are totals; the details are parts of them. A figure in
-/// another type counts as unsaid: an answer is not thrown away for its bill.
-fn usage(usage: &Value) -> Option<Usage> {
-    let number = |pointer: &str| usage.pointer(pointer).and_then(Value::as_u64);
-    let (input, output) = (number("/prompt_tokens"), number("/completion_tokens"));
-    if input.is_none() && output.is_none() {
-        return None;
-    }
-    Some(Usage {
-        input: input.unwrap_or_default(),
-        output: output.unwrap_or_default(),
-        cache_read: number("/prompt_tokens_details/cached_tokens").unwrap_or_default(),
-        reasoning: number("/completion_tokens_details/reasoning_tokens").unwrap_or_default(),
-        ..Usage::default()
     })
 }
 

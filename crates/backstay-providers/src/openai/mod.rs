@@ -8,6 +8,7 @@ mod client;
 mod decode;
 mod encode;
 mod error;
+mod usage;
 mod writer;
 
 use backstay_core::failure::Failure;
@@ -15,7 +16,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 
 pub use self::{
-    client::{error_body, error_event, render_reply},
+    client::{error_body, error_event, finish_reason, render_reply},
     writer::ChunkWriter,
 };
 use crate::{

@@ -131,7 +131,7 @@ impl StreamWriter for ChunkWriter {
             return;
         }
         match delta {
-            Delta::Start { id, model } => {
+            Delta::Start { id, model, .. } => {
                 // What the first chunk said stays: clients take all chunks for one object.
                 if self.answers.is_empty() {
                     self.opening.learn(id.as_deref(), model.as_deref());

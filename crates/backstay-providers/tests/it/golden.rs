@@ -43,7 +43,7 @@ pub(crate) fn cases(kind: &str) -> Vec<(Protocol, PathBuf)> {
 }
 
 /// Runs every case of `kind` and compares; all differences are told at once.
-fn check(kind: &str, extension: &str, run: impl Fn(Protocol, &[u8]) -> String) {
+pub(crate) fn check(kind: &str, extension: &str, run: impl Fn(Protocol, &[u8]) -> String) {
     let update = std::env::var_os("UPDATE_GOLDEN").is_some();
     let mut wrong = String::new();
     for (protocol, path) in cases(kind) {
@@ -61,11 +61,11 @@ fn check(kind: &str, extension: &str, run: impl Fn(Protocol, &[u8]) -> String) {
     assert!(wrong.is_empty(), "{wrong}");
 }
 
-fn pretty(value: &Value) -> String {
+pub(crate) fn pretty(value: &Value) -> String {
     serde_json::to_string_pretty(value).unwrap() + "\n"
 }
 
-fn json_of(bytes: &[u8]) -> Value {
+pub(crate) fn json_of(bytes: &[u8]) -> Value {
     serde_json::from_slice(bytes).unwrap()
 }
 

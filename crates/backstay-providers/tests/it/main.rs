@@ -11,3 +11,4 @@ mod hostile;
 mod sse;
 mod streams;
 mod transport;
+mod usage;

@@ -8,7 +8,10 @@ use std::{
 };
 
 use axum::{body::Body, response::Response};
-use backstay_core::{failure::Failure, record::Degraded};
+use backstay_core::{
+    failure::Failure,
+    record::{Cost, Degraded},
+};
 use backstay_engine::{
     answer::{Answer, AnswerBody, Head, Piece},
     request::{Client, Request},
@@ -68,6 +71,7 @@ pub(super) fn told(request: &Request, failure: &Failure) -> Response {
         latency: request.received.elapsed(),
         overhead: request.received.elapsed(),
         usage: None,
+        cost: None,
     };
     answered(Answer { head, body: AnswerBody::Failed(Box::new(failure.clone())) }, request)
 }
@@ -153,7 +157,7 @@ fn native_body(head: &Head, reply: &Reply) -> Value {
         "failure": head.failure.as_ref().map(|failure| failure.class.code()),
         "refusal": refusal,
         "usage": head.usage,
-        "cost_usd": null,
+        "cost_usd": head.cost.and_then(Cost::usd),
         "latency_ms": u64::try_from(head.latency.as_millis()).unwrap_or(u64::MAX),
         "attempts": attempts.collect::<Vec<_>>(),
     });

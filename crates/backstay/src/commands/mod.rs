@@ -6,6 +6,7 @@ pub(crate) mod demo;
 pub(crate) mod init;
 pub(crate) mod keys;
 pub(crate) mod log;
+pub(crate) mod prices;
 pub(crate) mod serve;
 pub(crate) mod show;
 pub(crate) mod sim;

@@ -2,10 +2,11 @@
 
 use std::io::Write;
 
-use backstay_core::record::{AttemptKind, AttemptRecord, CallRecord, Degraded};
+use backstay_core::record::{AttemptKind, AttemptRecord, CallRecord, Cost, Degraded};
 use backstay_store::{CallRow, StoredCall};
 use serde_json::json;
 
+use super::prices::{cost_json, money};
 use super::{BAD, BOLD, DIM, GOOD, json_line, moment, out, outcome_style, styled, time, written};
 
 /// Width of the waterfall, in characters.
@@ -19,8 +20,8 @@ pub(crate) fn calls(rows: &[CallRow], json: bool) -> anyhow::Result<()> {
         return written(writeln!(out(), "No calls. Send one, or widen the filter."));
     }
     let head = format!(
-        "{:<36}  {:<12}  {:<24}  {:<22}  {:>8}  {:>3}  {:>11}  TARGET",
-        "ID", "TIME (UTC)", "RELEASE", "OUTCOME", "LATENCY", "ATT", "TOKENS"
+        "{:<36}  {:<12}  {:<24}  {:<22}  {:>8}  {:>3}  {:>11}  {:>10}  TARGET",
+        "ID", "TIME (UTC)", "RELEASE", "OUTCOME", "LATENCY", "ATT", "TOKENS", "COST"
     );
     written(writeln!(out(), "{}", styled(DIM, &head)))?;
     more_calls(rows, json)
@@ -44,6 +45,7 @@ fn row_json(row: &CallRow) -> serde_json::Value {
     if let Some(fields) = value.as_object_mut() {
         fields.insert("outcome".to_owned(), row.outcome.name().into());
         fields.insert("outcome_code".to_owned(), row.outcome.code().into());
+        fields.insert("cost".to_owned(), cost_json(row.cost));
         fields.insert("at_ms".to_owned(), row.id.unix_millis().into());
     }
     value
@@ -56,10 +58,13 @@ fn line(row: &CallRow) -> String {
             format!("{} → {}", row.outcome.code(), row.degraded.name())
         }
     };
-    let tokens = row.usage.map_or_else(|| "–".to_owned(), |u| format!("{}/{}", u.input, u.output));
+    let tokens = row.usage.map_or_else(
+        || "–".to_owned(),
+        |u| format!("{}{}/{}", if u.estimated { "~" } else { "" }, u.input, u.output),
+    );
     let at = moment(row.id.unix_millis());
     format!(
-        "{}  {:<12}  {:<24}  {}  {:>8}  {:>3}  {:>11}  {}",
+        "{}  {:<12}  {:<24}  {}  {:>8}  {:>3}  {:>11}  {:>10}  {}",
         row.id,
         at.get(11..).unwrap_or(&at),
         row.release.as_deref().unwrap_or(&row.call),
@@ -67,6 +72,7 @@ fn line(row: &CallRow) -> String {
         time(row.latency_us),
         row.attempts,
         tokens,
+        money(row.cost, row.usage),
         row.target.as_deref().unwrap_or("–"),
     )
 }
@@ -131,7 +137,12 @@ fn facts(record: &CallRecord) -> Vec<(&'static str, String)> {
     facts.extend(record.usage.map(|u| {
         let cached =
             if u.cache_read > 0 { format!(" ({} cached)", u.cache_read) } else { String::new() };
-        ("tokens", format!("{} in{cached}, {} out", u.input, u.output))
+        let guess = if u.estimated { ", estimated: the provider did not say" } else { "" };
+        ("tokens", format!("{} in{cached}, {} out{guess}", u.input, u.output))
+    }));
+    facts.extend(record.cost.map(|cost| {
+        let hint = if cost == Cost::Unknown { "; `backstay prices` says why" } else { "" };
+        ("cost", format!("{}{hint}", money(Some(cost), record.usage)))
     }));
     facts.extend(record.message.clone().map(|message| ("failed", message)));
     facts.extend(record.violation.clone().map(|violation| {
@@ -177,12 +188,14 @@ fn write_attempt(
         AttemptKind::Repair => "repair",
     };
     let status = attempt.status.map(|status| format!(" [{status}]")).unwrap_or_default();
+    let cost = attempt.cost.map(|cost| format!("  {}", money(Some(cost), attempt.usage)));
     writeln!(
         out,
-        "  {number} {bar}{pad} {:>8}  {kind:<8} {}  {}{status}",
+        "  {number} {bar}{pad} {:>8}  {kind:<8} {}  {}{status}{}",
         time(attempt.took_us),
         attempt.target,
         styled(style, ended),
+        cost.unwrap_or_default(),
     )?;
     match &attempt.message {
         Some(message) => writeln!(out, "    {}", styled(DIM, message)),

@@ -3,6 +3,7 @@
 mod calls;
 mod demo;
 mod plain;
+mod prices;
 
 use std::io::{self, Write};
 
@@ -12,6 +13,8 @@ pub(crate) use plain::{
     answer, classes, completions, error, faults, initialised, key_made, key_revoked, keys,
     listening, mistakes, mistakes_json, sound,
 };
+
+pub(crate) use prices::{prices, warnings};
 
 use anstyle::{AnsiColor, Style};
 use backstay_core::record::{Degraded, Outcome};

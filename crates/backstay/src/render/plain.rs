@@ -9,11 +9,13 @@ use std::{
 use backstay_core::{
     config::{Mistake, Project},
     failure::FailureClass,
+    price::Nano,
 };
 use backstay_providers::sim::Fault;
 use backstay_store::KeyRow;
 use serde_json::{Value, json};
 
+use super::prices::dollars;
 use super::{BAD, BOLD, DIM, GOOD, WARN, json_line, moment, out, styled, tell, written};
 
 /// The last word of a command that failed.
@@ -52,12 +54,14 @@ pub(crate) fn mistakes_json(mistakes: &[Mistake]) -> anyhow::Result<()> {
     json_line(&json!({"ok": false, "mistakes": list.collect::<Vec<_>>()}))
 }
 
-pub(crate) fn sound(project: &Project, json: bool) -> anyhow::Result<()> {
+pub(crate) fn sound(project: &Project, warnings: &[String], json: bool) -> anyhow::Result<()> {
     let calls: Vec<_> = project.calls.keys().collect();
     if json {
         let digests = project.calls.values().map(|spec| spec.digest());
         let calls: Vec<_> = calls.iter().zip(digests).collect();
-        return json_line(&json!({"ok": true, "mistakes": [], "calls": calls}));
+        return json_line(
+            &json!({"ok": true, "mistakes": [], "warnings": warnings, "calls": calls}),
+        );
     }
     let mut out = out();
     writeln!(out, "{} no mistakes", styled(GOOD, "ok:"))?;
@@ -184,8 +188,26 @@ pub(crate) fn answer(answer: &Value, json: bool) -> anyhow::Result<()> {
         how => styled(WARN, &format!(" → {how}")),
     };
     let (id, outcome, release) = (text("/id"), text("/outcome"), text("/release"));
-    tell(&format!("{}{mark}", styled(DIM, &format!("{id}  {release}  {outcome}"))));
+    let facts = format!("{id}  {release}  {outcome}{}", cost_of(answer));
+    tell(&format!("{}{mark}", styled(DIM, &facts)));
     Ok(())
+}
+
+/// What a native answer says of its cost, if anything was used.
+fn cost_of(answer: &Value) -> String {
+    if answer.get("usage").is_none_or(Value::is_null) {
+        return String::new();
+    }
+    match answer.get("cost_usd").and_then(Value::as_f64) {
+        Some(0.0) => "  free".to_owned(),
+        Some(usd) => {
+            let exact = Nano::from_dollars(usd).map(|cost| dollars(cost.0));
+            let estimated = answer.pointer("/usage/estimated") == Some(&Value::Bool(true));
+            let about = if estimated { "~" } else { "" };
+            format!("  {about}{}", exact.unwrap_or_else(|_| format!("${usd}")))
+        }
+        None => "  cost unknown".to_owned(),
+    }
 }
 
 /// A completion script.

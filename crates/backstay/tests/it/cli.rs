@@ -11,12 +11,23 @@ use serde_json::{Value, json};
 use crate::{
     golden::{neutral, same, session},
     http,
-    world::{Project, command, ran, run},
+    world::{Project, Server, command, ran, run},
 };
 
 const SIM: &str = "[providers.sim]\nkind = \"sim\"\n";
-const COMMANDS: [&str; 10] =
-    ["demo", "init", "check", "serve", "call", "sim", "log", "show", "keys", "completions"];
+const COMMANDS: [&str; 11] = [
+    "demo",
+    "init",
+    "check",
+    "serve",
+    "call",
+    "sim",
+    "log",
+    "show",
+    "prices",
+    "keys",
+    "completions",
+];
 
 /// Runs the commands one after the other in `project` and writes down all that they say.
 fn sessions(project: &Project, commands: &[&[&str]]) -> String {
@@ -112,6 +123,47 @@ fn check_looks_for_secrets_only_when_asked() {
     assert_eq!(ran(set.env("NO_SUCH_VARIABLE", "sk-x")).code, 0);
 }
 
+/// Targets of every state: in the table, by the project's word, simulated, and known to nobody.
+fn with_prices() -> Project {
+    let providers = "[providers.openai]\n[providers.anthropic]\n\
+        [providers.deepseek]\nkind = \"openai\"\nbase_url = \"https://api.deepseek.com/v1\"\n\
+        [providers.google]\nkind = \"openai\"\n\
+        base_url = \"https://generativelanguage.googleapis.com/v1beta/openai\"\n\
+        [providers.local]\nkind = \"openai\"\nbase_url = \"http://127.0.0.1:8000/v1\"\n\
+        [prices.\"local/mine-*\"]\nfree = true\n\
+        [prices.\"openai/my-tune\"]\ninput = 0.6\noutput = 2.4\ncache_read = 0.15\n";
+    Project::new(&format!("{SIM}{providers}"))
+        .with_call("fine", "route = [\"openai/gpt-5-mini\", \"anthropic/claude-haiku-4-5\"]")
+        .with_call("odd", "route = [\"deepseek/deepseek-v3.2\", \"google/gemini-2.5-pro\"]")
+        .with_call("mine", "route = [\"openai/my-tune\", \"local/mine-8b\", \"sim/ok\"]")
+}
+
+#[test]
+fn prices_are_shown_and_what_is_missing_is_told() {
+    let known = with_prices();
+    let mut text = sessions(&known, &[&["prices"], &["prices", "--check"]]);
+    let unknown = with_prices().with_call(
+        "dear",
+        "route = [\"openai/gpt-nobody\", \"local/llama\"]\n[budget]\nmax_cost_usd = 0.05",
+    );
+    let commands: [&[&str]; 6] = [
+        &["prices", "--check"],
+        &["prices", "--check", "--json"],
+        &["prices", "openai/gpt-5-mini", "local/mine-1b", "anthropic/nothing"],
+        &["prices", "no-such-model"],
+        &["check"],
+        &["check", "--json"],
+    ];
+    text += &sessions(&unknown, &commands);
+    text += &sessions(&Project::new(SIM), &[&["prices", "--check"]]);
+    same("prices", &text);
+    // A model that many serve, without any project.
+    let scratch = tempfile::tempdir().unwrap();
+    let many = run(scratch.path(), &["prices", "gpt-5-mini", "--json"]);
+    let targets = many.lines()[0]["targets"].as_array().unwrap().clone();
+    assert!(targets.len() > 1 && targets.iter().any(|t| t["target"] == "openai/gpt-5-mini"));
+}
+
 #[test]
 fn sim_lists_its_faults() {
     let scratch = tempfile::tempdir().unwrap();
@@ -179,6 +231,39 @@ fn a_filled_log() {
     assert!(start.code == 0 && start.stdout.starts_with("lame@1"), "{start:?}");
     text += &sessions(&project, &[&["show", id(1), "--json"]]);
     same("log", &text);
+}
+
+#[test]
+fn costs_are_shown_and_so_is_that_they_are_not_known() {
+    let scratch = tempfile::tempdir().unwrap();
+    let remote = Server::start(&mut command(scratch.path(), &["sim", "--listen", "127.0.0.1:0"]));
+    let prices = "[prices.\"sim/*\"]\ninput = 100\noutput = 400\ncache_read = 10\n";
+    let address = format!("{}/v1", remote.url());
+    let provider = format!("[providers.remote]\nkind = \"openai\"\nbase_url = \"{address}\"\n");
+    let project = Project::new(&format!("{SIM}{provider}{prices}"))
+        .with_call("dear", "route = [\"sim/empty-content\", \"sim/ok\"]")
+        .with_call("dark", "route = [\"remote/ok\"]")
+        .with_call("guess", "route = [\"sim/missing-usage\"]");
+    let gateway = project.serve(&[]);
+    let url = gateway.url();
+    let mut text = String::new();
+    for call in ["dear", "dark", "guess"] {
+        let args = ["call", call, "--input", "name=Ada", "--server", &url];
+        text += &session(&args, &project.run(&args));
+    }
+    let native = ["call", "dear", "--input", "name=Ada", "--server", &url, "--json"];
+    let answer = project.run(&native).lines().remove(0);
+    // 8 tokens in, 4 of them cached, and 14 out.
+    assert_eq!(answer["cost_usd"], 0.006_04, "{answer}");
+    gateway.stop();
+    text += &sessions(&project, &[&["log"]]);
+    let lines = project.run(&["log", "--json"]).lines();
+    let states: Vec<_> = lines.iter().map(|line| line["cost"]["state"].as_str().unwrap()).collect();
+    assert_eq!(states, ["priced", "priced", "unknown", "priced"]);
+    for line in lines.iter().skip(1) {
+        text += &sessions(&project, &[&["show", line["id"].as_str().unwrap()]]);
+    }
+    same("costs", &text);
 }
 
 #[test]

@@ -36,7 +36,7 @@ pub(crate) fn session(args: &[&str], ran: &Ran) -> String {
 
 /// What differs from run to run (ids, times, ports, keys), and what is written in its place.
 /// No Unicode classes: they take an unoptimised build seconds to compile.
-const VOLATILE: [(&str, &str); 13] = [
+const VOLATILE: [(&str, &str); 15] = [
     ("[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}", "<call-id>"),
     ("bsk_[0-9a-f]{8}_[0-9a-f]{40}", "<key>"),
     ("[0-9a-f]{8}  ([^ ]+ +made )", "<key-id>  $1"),
@@ -53,6 +53,8 @@ const VOLATILE: [(&str, &str); 13] = [
     (" *━+ *", " <bar> "),
     ("chatcmpl-[0-9a-z]+", "<chatcmpl-id>"),
     ("process [0-9]+", "process <pid>"),
+    (", [0-9]+ days old", ", <n> days old"),
+    ("\"age_days\":[0-9]+", "\"age_days\":0"),
 ];
 
 static COMPILED: LazyLock<Vec<(Regex, &str)>> = LazyLock::new(|| {
