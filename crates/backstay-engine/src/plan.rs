@@ -107,6 +107,12 @@ impl ReleasePlan {
         })
     }
 
+    /// `extract-invoice@7`; `None` for a plain target.
+    #[must_use]
+    pub fn id(&self) -> Option<&str> {
+        self.id.as_deref()
+    }
+
     /// What the budget knows of the targets at `now`.
     pub(crate) fn views(&self, now: Instant) -> Vec<TargetView> {
         self.route.iter().map(|entry| entry.gate.view(entry.window, now)).collect()
@@ -209,6 +215,27 @@ impl Plans {
     /// The names of all calls, in order.
     pub fn call_names(&self) -> impl Iterator<Item = &str> {
         self.calls.keys().map(String::as_str)
+    }
+
+    /// The calls, in the order of their names.
+    pub fn calls(&self) -> impl Iterator<Item = (&str, &CallPlan)> {
+        self.calls.iter().map(|(name, call)| (name.as_str(), call))
+    }
+
+    /// Every target that the project names, each once: those of all releases that can be called, and
+    /// the models that it says something of.
+    #[must_use]
+    pub fn known_targets(&self) -> Vec<String> {
+        let releases = self.calls.values().flat_map(|call| {
+            call.releases.values().chain([&call.stable]).flat_map(|release| &release.route)
+        });
+        let mut names: Vec<_> = releases.map(|entry| entry.label.to_string()).collect();
+        for (provider, plan) in &self.providers {
+            names.extend(plan.windows.keys().map(|model| format!("{provider}/{model}")));
+        }
+        names.sort_unstable();
+        names.dedup();
+        names
     }
 
     /// Every target that a route names, in order, each once.

@@ -8,6 +8,8 @@ mod gateway;
 mod health;
 #[cfg(test)]
 mod manual;
+pub mod metrics;
+mod scrape;
 pub mod serve;
 mod state;
 mod status;

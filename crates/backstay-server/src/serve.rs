@@ -16,7 +16,7 @@ use backstay_control::{
 };
 use backstay_core::config::{Mistake, Project};
 use backstay_engine::{
-    Engine, Sink,
+    Engine, Observer, Sink,
     clock::{Clock, Entropy},
     plan::Plans,
 };
@@ -40,6 +40,8 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     auth::Keys,
     gateway, health,
+    metrics::Metrics,
+    scrape,
     state::{Limits, Server},
 };
 
@@ -146,11 +148,14 @@ pub async fn start(options: &Options) -> Result<Started, ServeError> {
         .await
         .map_err(|source| ServeError::Listen { address, source })?;
     let sink = if options.log { Sink::Log(open_log(&store)?) } else { Sink::Off };
-    let engine = Arc::new(Engine::new(sink, Clock::System, Entropy::seeded(options.seed)));
+    let metrics = Arc::new(Metrics::default());
+    let engine = Engine::new(sink, Clock::System, Entropy::seeded(options.seed));
+    let engine = Arc::new(engine.with_observers(observers(&metrics)));
     let mut compiler = Compiler::new(&options.dir, Arc::clone(engine.targets()));
     let (plans, warnings) = compiler.compile(&project, &mut registry, now_ms(&engine))?;
+    metrics.learn(&plans);
     engine.publish(plans);
-    let server = Arc::new(Server::new(engine, keys, limits(&project)));
+    let server = Arc::new(Server::new(engine, keys, limits(&project), metrics));
     Ok(Started {
         server,
         listener,
@@ -164,6 +169,11 @@ pub async fn start(options: &Options) -> Result<Started, ServeError> {
         drain: project.server.drain,
         warnings,
     })
+}
+
+/// Who is told of each call on its path.
+fn observers(metrics: &Arc<Metrics>) -> Vec<Arc<dyn Observer>> {
+    vec![Arc::clone(metrics) as Arc<dyn Observer>]
 }
 
 /// Opens the call log; what an earlier process did not get to store is stored first.
@@ -225,7 +235,10 @@ impl Started {
             Arc::clone(&self.server),
             Arc::clone(&self.control),
         )));
-        let app = gateway::routes().merge(health::routes()).with_state(Arc::clone(&self.server));
+        let app = gateway::routes()
+            .merge(health::routes())
+            .merge(scrape::routes())
+            .with_state(Arc::clone(&self.server));
         let connections = GracefulShutdown::new();
         tokio::select! {
             () = accept(&self.listener, app, &connections, &tasks) => {}
@@ -341,6 +354,8 @@ fn reload_once(server: &Server, control: &Mutex<Control>, dir: &Path) {
     match made {
         Ok((project, (plans, warnings))) => {
             warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+            // First, so that the first call of a new release finds its counters.
+            server.metrics().learn(&plans);
             server.engine().publish(plans);
             server.set_limits(limits(&project));
             control.retention = retention(&project);

@@ -13,7 +13,7 @@ use backstay_core::failure::{Failure, FailureClass};
 use backstay_engine::Engine;
 use http::HeaderMap;
 
-use crate::auth::Keys;
+use crate::{auth::Keys, metrics::Metrics};
 
 /// Bounds of what comes in.
 #[derive(Clone, Copy, Debug)]
@@ -35,6 +35,7 @@ pub(crate) struct Server {
     draining: AtomicBool,
     /// Requests whose bodies are being read; the engine does not know of them yet.
     arriving: AtomicUsize,
+    metrics: Arc<Metrics>,
 }
 
 /// A request that is being read; counts until it is dropped.
@@ -48,7 +49,12 @@ impl Drop for Arriving<'_> {
 }
 
 impl Server {
-    pub(crate) fn new(engine: Arc<Engine>, keys: Keys, limits: Limits) -> Self {
+    pub(crate) fn new(
+        engine: Arc<Engine>,
+        keys: Keys,
+        limits: Limits,
+        metrics: Arc<Metrics>,
+    ) -> Self {
         Self {
             engine,
             keys: ArcSwap::from_pointee(keys),
@@ -56,11 +62,16 @@ impl Server {
             broken: ArcSwap::from_pointee(None),
             draining: AtomicBool::new(false),
             arriving: AtomicUsize::new(0),
+            metrics,
         }
     }
 
     pub(crate) fn engine(&self) -> &Arc<Engine> {
         &self.engine
+    }
+
+    pub(crate) fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
     }
 
     pub(crate) fn limits(&self) -> Limits {
@@ -91,9 +102,14 @@ impl Server {
         self.draining.store(true, Ordering::Relaxed);
     }
 
+    /// Lets a request in by its key.
+    pub(crate) fn let_in(&self, headers: &HeaderMap) -> Result<(), Failure> {
+        self.keys.load().admit(headers)
+    }
+
     /// Lets a request in: by its key, and while there is room.
     pub(crate) fn admit(&self, headers: &HeaderMap) -> Result<Arriving<'_>, Failure> {
-        self.keys.load().admit(headers)?;
+        self.let_in(headers)?;
         let limit = self.limits().calls;
         let arriving = Arriving(&self.arriving);
         let before = self.arriving.fetch_add(1, Ordering::Relaxed);

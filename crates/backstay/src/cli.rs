@@ -79,6 +79,8 @@ pub(crate) enum Command {
     #[command(after_help = "Examples:\n  backstay keys create ci\n  backstay keys list --json\n  \
         backstay keys revoke ci")]
     Keys(KeysArgs),
+    /// Makes files for Prometheus and Grafana, from the calls and budgets of a project.
+    Export(ExportArgs),
     /// Prints a completion script for a shell.
     #[command(
         after_help = "Example:\n  backstay completions bash > ~/.local/share/bash-completion/completions/backstay"
@@ -294,6 +296,40 @@ pub(crate) enum KeysAction {
         /// Its id or name.
         key: String,
     },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ExportArgs {
+    #[command(subcommand)]
+    pub(crate) kind: ExportKind,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ExportKind {
+    /// Recording and alerting rules, and a scrape configuration.
+    #[command(after_help = "Examples:\n  backstay export prometheus --out /etc/prometheus\n  \
+        backstay export prometheus my-project --file backstay-rules.yml | promtool check rules")]
+    Prometheus(ExportFiles),
+    /// A dashboard, and the files that provision it with its data source.
+    #[command(after_help = "Examples:\n  backstay export grafana --out grafana\n  \
+        backstay export grafana my-project --file dashboards/backstay.json > dashboard.json")]
+    Grafana(ExportFiles),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ExportFiles {
+    /// The project's directory.
+    #[arg(default_value = ".")]
+    pub(crate) dir: PathBuf,
+    /// Writes the files below this directory, over older ones, instead of showing them.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+    /// Only this file, and nothing but its content.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) file: Option<String>,
+    /// Prints JSON: one object a file, or with --out the list of files.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]

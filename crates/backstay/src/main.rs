@@ -3,6 +3,7 @@
 mod cli;
 mod commands;
 mod exit;
+mod export;
 mod render;
 
 use std::{io::IsTerminal, process::ExitCode};
@@ -45,6 +46,7 @@ fn run(command: Command) -> anyhow::Result<Exit> {
         Command::Show(args) => commands::show::run(&args),
         Command::Prices(args) => commands::prices::run(&args),
         Command::Keys(args) => commands::keys::run(&args),
+        Command::Export(args) => commands::export::run(&args),
         Command::Completions { shell } => {
             // Not straight to stdout: the generator panics where nobody reads to the end.
             let mut script = Vec::new();

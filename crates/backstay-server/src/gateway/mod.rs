@@ -131,6 +131,11 @@ async fn wrong_method(State(server): State<Arc<Server>>, request: HttpRequest) -
 
 /// An error about a request that is no call.
 fn unrecorded(server: &Server, request: &HttpRequest, failure: &Failure) -> Response {
-    let blank = blank(server, client_of(request.headers()), Instant::now());
+    told(server, request.headers(), failure)
+}
+
+/// The same, where only the headers of the request are left.
+pub(crate) fn told(server: &Server, headers: &HeaderMap, failure: &Failure) -> Response {
+    let blank = blank(server, client_of(headers), Instant::now());
     respond::told(&blank, failure)
 }

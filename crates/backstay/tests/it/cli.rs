@@ -430,3 +430,29 @@ fn nothing_but_text_where_there_is_no_terminal() {
 fn what_is_taken_out_of_golden_files() {
     assert_eq!(neutral("took 12.5 ms at 14:05:09.123"), "took <duration> at <time>      ");
 }
+
+#[test]
+fn files_for_prometheus_and_grafana() {
+    let project = Project::init();
+    let dir = project.dir();
+    let commands = [
+        &["export", "prometheus", "--out", "out"][..],
+        &["export", "grafana", "--out", "out", "--json"],
+        &["export", "grafana", "--file", "provisioning/dashboards/backstay.yml"],
+        &["export", "grafana", "--file", "no-such.yml"],
+        &["export", "prometheus", "--file", "backstay-prometheus.yml", "--json"],
+    ];
+    let text: String = commands.iter().map(|args| session(args, &run(dir, args))).collect();
+    same("export", &text);
+    let rules = fs::read_to_string(dir.join("out/backstay-rules.yml")).unwrap();
+    let shown = run(dir, &["export", "prometheus"]).stdout;
+    assert!(shown.contains("==> backstay-rules.yml <==") && shown.contains(&rules), "{shown}");
+    let bare = run(dir, &["export", "prometheus", "--file", "backstay-rules.yml"]).stdout;
+    assert_eq!(bare, rules);
+    project.write("calls/hello/call.toml", "rout = 1\n");
+    let broken = run(dir, &["export", "prometheus", "--out", "out"]);
+    assert_eq!(broken.code, 1);
+    assert!(broken.stderr.contains("calls/hello/call.toml"), "{}", broken.stderr);
+    let kept = fs::read_to_string(dir.join("out/backstay-rules.yml")).unwrap();
+    assert_eq!(kept, rules, "mistakes leave what was written before");
+}
