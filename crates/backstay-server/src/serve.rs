@@ -11,6 +11,7 @@ use std::{
 use axum::Router;
 use backstay_control::{
     compile::{CompileError, Compiler},
+    notify::{Delivery, Receivers},
     project::load,
     watch::Watch,
 };
@@ -23,7 +24,7 @@ use backstay_engine::{
 use backstay_store::{
     RegistryStore, Retention, Spool, StoreError,
     recorder::{Limits as RecorderLimits, Recorder},
-    sqlite::{SqliteRecords, SqliteRegistry},
+    sqlite::{SqliteAlerts, SqliteRecords, SqliteRegistry},
 };
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
@@ -50,6 +51,10 @@ use crate::{
 const HEAD_PATIENCE: Duration = Duration::from_secs(75);
 /// Past the drain limit, what is cut off has this long to tell its client and to be recorded.
 const LAST_WORDS: Duration = Duration::from_secs(2);
+/// What was just told to somebody has this long to be marked as told.
+const LAST_NOTICE: Duration = Duration::from_secs(3);
+/// At most so many old alerts are dropped at once.
+const MOST_DROPPED: usize = 10_000;
 /// Connections at once; the next ones wait in the system's own queue.
 const MOST_CONNECTIONS: usize = 10_000;
 /// The head of a request is at most this large, in bytes.
@@ -117,6 +122,9 @@ struct Control {
     compiler: Compiler,
     registry: SqliteRegistry,
     retention: Retention,
+    delivery: Delivery,
+    /// Where links in notifications lead, unless the project says where.
+    address: SocketAddr,
 }
 
 impl Control {
@@ -152,9 +160,14 @@ pub async fn start(options: &Options) -> Result<Started, ServeError> {
     let engine = Engine::new(sink, Clock::System, Entropy::seeded(options.seed));
     let engine = Arc::new(engine.with_observers(observers(&metrics)));
     let mut compiler = Compiler::new(&options.dir, Arc::clone(engine.targets()));
-    let (plans, warnings) = compiler.compile(&project, &mut registry, now_ms(&engine))?;
+    let (plans, mut warnings) = compiler.compile(&project, &mut registry, now_ms(&engine))?;
     metrics.learn(&plans);
     engine.publish(plans);
+    let address = listener.local_addr().unwrap_or(address);
+    let (receivers, broken) = Receivers::build(&options.dir, &project, address);
+    warnings.extend(broken);
+    let alerts = Box::new(SqliteAlerts::open(&store)?);
+    let delivery = Delivery::new(alerts, receivers, Clock::System, !options.seed);
     let server = Arc::new(Server::new(engine, keys, limits(&project), metrics));
     Ok(Started {
         server,
@@ -163,6 +176,8 @@ pub async fn start(options: &Options) -> Result<Started, ServeError> {
             compiler,
             registry,
             retention: retention(&project),
+            delivery,
+            address,
         })),
         watch,
         dir: options.dir.clone(),
@@ -221,9 +236,16 @@ impl Started {
         Arc::clone(self.server.engine())
     }
 
+    /// The way to those who are told of alerts, for whoever finds out about them.
+    #[must_use]
+    pub fn delivery(&self) -> Delivery {
+        self.control.lock().unwrap_or_else(PoisonError::into_inner).delivery.clone()
+    }
+
     /// Answers requests until `stop`; then finishes what is under way, within the drain limit, and
     /// stores every record.
     pub async fn run(self, stop: impl Future<Output = ()>) {
+        let delivery = self.delivery();
         let tasks = TaskTracker::new();
         let ending = CancellationToken::new();
         tasks.spawn(ending.clone().run_until_cancelled_owned(reload(
@@ -235,6 +257,8 @@ impl Started {
             Arc::clone(&self.server),
             Arc::clone(&self.control),
         )));
+        let until = ending.clone();
+        let telling = tasks.spawn(async move { delivery.run(until).await });
         let app = gateway::routes()
             .merge(health::routes())
             .merge(scrape::routes())
@@ -250,6 +274,9 @@ impl Started {
         tasks.close();
         drain(self.server.engine(), connections, self.drain).await;
         close_log(self.server.engine()).await;
+        if timeout(LAST_NOTICE, telling).await.is_err() {
+            tracing::warn!("a notification may be sent again: nobody knows whether it arrived");
+        }
     }
 }
 
@@ -359,6 +386,9 @@ fn reload_once(server: &Server, control: &Mutex<Control>, dir: &Path) {
             server.engine().publish(plans);
             server.set_limits(limits(&project));
             control.retention = retention(&project);
+            let (receivers, broken) = Receivers::build(dir, &project, control.address);
+            broken.iter().for_each(|warning| tracing::warn!("{warning}"));
+            control.delivery.set_receivers(receivers);
             server.set_broken(None);
             tracing::info!(calls = project.calls.len(), "the project was reloaded");
         }
@@ -378,14 +408,24 @@ async fn housekeeping(server: Arc<Server>, control: Arc<Mutex<Control>>) {
         let (server, control) = (Arc::clone(&server), Arc::clone(&control));
         let done = tokio::task::spawn_blocking(move || {
             let control = control.lock().unwrap_or_else(PoisonError::into_inner);
-            if second % 3600 == 5
-                && let Sink::Log(recorder) = server.engine().sink()
-            {
-                recorder.retain(now_ms(server.engine()), control.retention);
+            if second % 3600 == 5 {
+                drop_old(&control, &server);
             }
             refresh_keys(&server, &control.registry, version)
         });
         version = done.await.unwrap_or(version);
+    }
+}
+
+/// Drops what is older than its retention: calls, and alerts as long as the sums that tell of them.
+fn drop_old(control: &Control, server: &Server) {
+    let now_ms = now_ms(server.engine());
+    if let Sink::Log(recorder) = server.engine().sink() {
+        recorder.retain(now_ms, control.retention);
+    }
+    let kept = u64::try_from(control.retention.rollups.as_millis()).unwrap_or(u64::MAX);
+    if let Err(error) = control.delivery.retain(now_ms.saturating_sub(kept), MOST_DROPPED) {
+        tracing::warn!(%error, "old alerts could not be dropped; it is tried again in an hour");
     }
 }
 

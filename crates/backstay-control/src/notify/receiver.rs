@@ -1,6 +1,6 @@
 //! The receivers of a project, ready to be told something: filters, formats, and the way there.
 
-use std::{fmt, path::Path, sync::Arc, time::Duration};
+use std::{fmt, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use backstay_core::{
     alert::Alert,
@@ -86,12 +86,12 @@ pub enum TestError {
 }
 
 impl Receivers {
-    /// The receivers of `project`, whose files are in `root`. The second value says which of them
-    /// cannot be reached as they are: what is to be told to them waits.
+    /// The receivers of `project`, whose files are in `root`; links lead to `listen` unless the project
+    /// says where people reach it. The second value says which receivers cannot be reached as they
+    /// are: what is to be told to them waits.
     #[must_use]
-    pub fn build(root: &Path, project: &Project) -> (Self, Vec<String>) {
-        let base = project.server.url.clone();
-        let base = base.unwrap_or_else(|| format!("http://{}", project.server.listen));
+    pub fn build(root: &Path, project: &Project, listen: SocketAddr) -> (Self, Vec<String>) {
+        let base = project.server.url.clone().unwrap_or_else(|| format!("http://{listen}"));
         let mut warnings = Vec::new();
         let all = project.receivers.iter().map(|config| {
             let way = way(root, config).unwrap_or_else(|why| {

@@ -268,7 +268,8 @@ async fn a_missing_secret_is_told_and_what_waits_is_kept() {
     let toml = "[[alerts.notify]]\nkind = \"slack\"\nname = \"ops\"\nurl = \"file:nowhere\"\n";
     std::fs::write(dir.path().join("backstay.toml"), toml).unwrap();
     let project = backstay_control::project::load(dir.path()).unwrap();
-    let (broken, warnings) = backstay_control::notify::Receivers::build(dir.path(), &project);
+    let (broken, warnings) =
+        backstay_control::notify::Receivers::build(dir.path(), &project, project.server.listen);
     assert!(warnings[0].contains("`ops`") && warnings[0].contains("file:nowhere"), "{warnings:?}");
     let store = MemoryStore::new();
     let mut office = Office::open(store.clone(), Box::new(store), broken, hasty());

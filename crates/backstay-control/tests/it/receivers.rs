@@ -172,7 +172,7 @@ pub(crate) fn alert(n: u8) -> Alert {
 pub(crate) fn receivers(dir: &Path, toml: &str) -> Receivers {
     std::fs::write(dir.join("backstay.toml"), toml).unwrap();
     let project = load(dir).unwrap_or_else(|mistakes| panic!("{mistakes:?}"));
-    let (receivers, warnings) = Receivers::build(dir, &project);
+    let (receivers, warnings) = Receivers::build(dir, &project, project.server.listen);
     assert_eq!(warnings, Vec::<String>::new());
     receivers
 }
