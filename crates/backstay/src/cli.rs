@@ -1,12 +1,15 @@
 //! The command line, as typed.
 #![expect(clippy::doc_markdown, reason = "the docs are help texts, where backticks are noise")]
 
+mod alerts;
 #[cfg(test)]
 mod manual;
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+
+pub(crate) use alerts::{AlertsAction, AlertsArgs, SilenceArgs, begins};
 
 /// The engineering layer between an application and its model providers.
 #[derive(Debug, Parser)]
@@ -75,6 +78,13 @@ pub(crate) enum Command {
         fails where a target has no known price\n  backstay prices gpt-5-mini openai/gpt-5\n\n\
         Exit codes: 0 ok, 1 mistakes in the project, or with --check a target without a known price.")]
     Prices(PricesArgs),
+    /// Shows what is wrong now, tests who is told, and silences alerts.
+    #[command(
+        after_help = "Examples:\n  backstay alerts\n  backstay alerts --history --call extract-invoice\n  \
+        backstay alerts test\n  \
+        backstay alerts silence --call extract-invoice --for 2h --reason \"the provider is down\""
+    )]
+    Alerts(AlertsArgs),
     /// Makes, lists and revokes the API keys of a gateway.
     #[command(after_help = "Examples:\n  backstay keys create ci\n  backstay keys list --json\n  \
         backstay keys revoke ci")]

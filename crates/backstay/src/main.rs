@@ -45,6 +45,7 @@ fn run(command: Command) -> anyhow::Result<Exit> {
         Command::Log(args) => commands::log::run(&args),
         Command::Show(args) => commands::show::run(&args),
         Command::Prices(args) => commands::prices::run(&args),
+        Command::Alerts(args) => commands::alerts::run(&args),
         Command::Keys(args) => commands::keys::run(&args),
         Command::Export(args) => commands::export::run(&args),
         Command::Completions { shell } => {

@@ -1,5 +1,6 @@
 //! One module a command. What they print goes through `render`.
 
+pub(crate) mod alerts;
 pub(crate) mod call;
 pub(crate) mod check;
 pub(crate) mod demo;

@@ -1,5 +1,6 @@
 //! All that is printed. Data goes to stdout, everything else to stderr; colours only on a terminal.
 
+mod alerts;
 mod calls;
 mod demo;
 mod export;
@@ -8,6 +9,7 @@ mod prices;
 
 use std::io::{self, Write};
 
+pub(crate) use alerts::{alerts, silenced, silences, tested, unsilenced};
 pub(crate) use calls::{call, calls, more_calls};
 pub(crate) use demo::{SceneReport, Streamed, demo_begins, demo_ends, scene, scene_begins};
 pub(crate) use export::{bare, exported, shown};

@@ -15,7 +15,7 @@ use crate::{
 };
 
 const SIM: &str = "[providers.sim]\nkind = \"sim\"\n";
-const COMMANDS: [&str; 11] = [
+const COMMANDS: [&str; 12] = [
     "demo",
     "init",
     "check",
@@ -25,6 +25,7 @@ const COMMANDS: [&str; 11] = [
     "log",
     "show",
     "prices",
+    "alerts",
     "keys",
     "completions",
 ];
@@ -55,6 +56,10 @@ fn help() {
     let mut text = session(&["--help"], &run(scratch.path(), &["--help"]));
     for name in COMMANDS {
         let args = [name, "--help"];
+        text.push_str(&session(&args, &run(scratch.path(), &args)));
+    }
+    for name in ["test", "silence", "unsilence", "silences"] {
+        let args = ["alerts", name, "--help"];
         text.push_str(&session(&args, &run(scratch.path(), &args)));
     }
     for name in ["create", "list", "revoke"] {

@@ -10,6 +10,7 @@
     reason = "clippy allows these in tests, but not in what tests share; a panic is the report"
 )]
 
+mod alerts;
 mod cli;
 mod golden;
 mod http;
