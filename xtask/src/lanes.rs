@@ -9,7 +9,7 @@ use std::{fs, time::Instant};
 use anyhow::bail;
 
 use crate::{
-    clients,
+    alertmanager, clients,
     count::Count,
     lane::{CARGO_LIMIT, Lane},
     process, prometheus, real_model, tidy,
@@ -32,6 +32,7 @@ const LANES: [(&str, Check); 12] = [
     ("doctests", |lane| lane.cargo(&["test", "--doc", "--workspace"])),
     ("docs", docs_lane),
     ("build", |lane| lane.cargo(&["build", "--package", "backstay"])),
+    ("alertmanager", alertmanager::lane),
     ("clients-python-openai", clients::python_openai),
     ("clients-python-anthropic", clients::python_anthropic),
     ("clients-node-openai", clients::node_openai),

@@ -4,6 +4,7 @@
 //! says what is wrong while they do not compile.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "printing is what xtask is for")]
 
+mod alertmanager;
 mod bench;
 mod clients;
 mod codegen;

@@ -128,8 +128,9 @@ async fn read(stream: &mut TcpStream) -> Option<Got> {
     };
     let head = String::from_utf8(bytes[..end].to_vec()).unwrap();
     let header = |name: &str| {
-        let line = head.lines().find_map(|line| line.strip_prefix(&format!("{name}: ")));
-        line.unwrap_or_default().to_owned()
+        let mut lines = head.lines().filter_map(|line| line.split_once(": "));
+        let found = lines.find(|(known, _)| known.eq_ignore_ascii_case(name));
+        found.map(|(_, value)| value.to_owned()).unwrap_or_default()
     };
     let length: usize = header("content-length").parse().unwrap();
     while bytes.len() < end + length {
