@@ -97,7 +97,7 @@ fn keys(value: &Value) -> BTreeSet<&str> {
 }
 
 #[tokio::test]
-#[ignore = "needs Alertmanager: the lane `alertmanager` installs it and runs this"]
+#[ignore = "body of a child process of the lane `alertmanager`, which installs what it needs"]
 async fn alertmanager_takes_alerts_passes_them_on_and_forgets_them() {
     let mut passed_on = Hook::start(&[]).await;
     let mut own = Hook::start(&[]).await;

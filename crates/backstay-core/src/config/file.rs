@@ -232,7 +232,7 @@ pub struct LogFile {
     pub bodies: Time,
     /// One line a call: outcome, times, tokens.
     pub metadata: Time,
-    /// Sums by the minute and hour. Checked, but not used by this version.
+    /// Sums over calls by the minute, the hour and the day, and alerts that are over.
     pub rollups: Time,
 }
 
