@@ -107,6 +107,12 @@ impl ReleasePlan {
         })
     }
 
+    /// Its content.
+    #[must_use]
+    pub const fn spec(&self) -> &CallSpec {
+        &self.spec
+    }
+
     /// `extract-invoice@7`; `None` for a plain target.
     #[must_use]
     pub fn id(&self) -> Option<&str> {
@@ -236,6 +242,18 @@ impl Plans {
         names.sort_unstable();
         names.dedup();
         names
+    }
+
+    /// The release that the label `stable` of a call points to.
+    #[must_use]
+    pub fn stable(&self, call: &str) -> Option<&ReleasePlan> {
+        self.calls.get(call).map(|call| call.stable.as_ref())
+    }
+
+    /// What plain targets are run as.
+    #[must_use]
+    pub const fn base(&self) -> &CallSpec {
+        &self.base
     }
 
     /// Every target that a route names, in order, each once.

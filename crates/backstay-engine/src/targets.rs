@@ -144,6 +144,15 @@ impl Default for Limit {
     }
 }
 
+/// What keeps attempts from a target, beside breakers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Congestion {
+    /// The class for which it is left alone, and how much longer.
+    pub hold: Option<(FailureClass, Duration)>,
+    /// Attempts that wait for a place.
+    pub waiting: usize,
+}
+
 /// A call and a target.
 type BreakerKey = (String, TargetName);
 
@@ -192,12 +201,34 @@ impl Targets {
     /// Every breaker that is not closed: call, target, state.
     #[must_use]
     pub fn open_breakers(&self) -> Vec<(String, TargetName, BreakerState)> {
+        let mut states = self.breakers();
+        states.retain(|(_, _, state)| *state != BreakerState::Closed);
+        states
+    }
+
+    /// Every breaker: call, target, state.
+    #[must_use]
+    pub fn breakers(&self) -> Vec<(String, TargetName, BreakerState)> {
         let now = Instant::now().into_std();
         let breakers = lock(&self.breakers);
         let states = breakers.iter().map(|((call, target), breaker)| {
             (call.clone(), target.clone(), lock(breaker).state(now))
         });
-        states.filter(|(_, _, state)| *state != BreakerState::Closed).collect()
+        states.collect()
+    }
+
+    /// Every target that was ever called, with what keeps attempts from it.
+    #[must_use]
+    pub fn congestion(&self) -> Vec<(TargetName, Congestion)> {
+        let now = Instant::now();
+        let states = lock(&self.states);
+        let seen = states.iter().map(|(name, (_, state))| {
+            let hold = lock(&state.standing).hold.filter(|hold| now < hold.until);
+            let hold = hold.map(|hold| (hold.class, hold.until.duration_since(now)));
+            let waiting = state.waiting.load(Ordering::Relaxed);
+            (name.clone(), Congestion { hold, waiting })
+        });
+        seen.collect()
     }
 }
 
