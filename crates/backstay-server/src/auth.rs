@@ -16,10 +16,46 @@ use subtle::ConstantTimeEq;
 /// The keys in force.
 #[derive(Debug, Default)]
 pub struct Keys {
-    /// Hashes of secrets by key id, without revoked keys.
-    hashes: HashMap<String, [u8; 32]>,
+    /// Names and hashes by key id, without revoked keys.
+    known: HashMap<String, Known>,
     /// Whether a key was ever made: from then on every request needs one.
     required: bool,
+}
+
+#[derive(Debug)]
+struct Known {
+    name: String,
+    sha256: [u8; 32],
+}
+
+/// Who sent a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Visitor {
+    /// Somebody on this machine; no keys are configured.
+    Local,
+    /// Somebody with a key.
+    Key {
+        /// The key's id.
+        id: String,
+        /// What people call the key.
+        name: String,
+        /// Its hash.
+        sha256: [u8; 32],
+    },
+}
+
+impl Visitor {
+    fn of((id, known): (&str, &Known)) -> Self {
+        Self::Key { id: id.to_owned(), name: known.name.clone(), sha256: known.sha256 }
+    }
+
+    /// What stands where people want to know who did something.
+    pub(crate) fn name(&self) -> &str {
+        match self {
+            Self::Local => "local",
+            Self::Key { name, .. } => name,
+        }
+    }
 }
 
 /// The hash under which a key is kept.
@@ -50,7 +86,9 @@ impl Keys {
     pub fn new(rows: &[KeyRow]) -> Self {
         let valid = rows.iter().filter(|row| row.revoked_ms.is_none());
         Self {
-            hashes: valid.map(|row| (row.id.clone(), row.sha256)).collect(),
+            known: valid
+                .map(|row| (row.id.clone(), Known { name: row.name.clone(), sha256: row.sha256 }))
+                .collect(),
             required: !rows.is_empty(),
         }
     }
@@ -67,27 +105,59 @@ impl Keys {
     /// `bad_request` for lack of a valid key or, where none are required, for coming from a web page of
     /// another site.
     pub fn admit(&self, headers: &HeaderMap) -> Result<(), Failure> {
-        if !self.required {
-            return local_only(headers);
-        }
-        let key = bearer(headers).or_else(|| headers.get("x-api-key")?.to_str().ok());
-        match key.map(|key| self.is_valid(key)) {
-            Some(true) => Ok(()),
-            Some(false) => Err(unauthenticated("the key is not valid, or was revoked")),
-            None => Err(unauthenticated(
-                "this server needs a key: send `Authorization: Bearer bsk_…` or `x-api-key`",
-            )),
-        }
+        self.shown_key(headers).map(drop)
     }
 
-    fn is_valid(&self, key: &str) -> bool {
-        let parts = key.strip_prefix("bsk_").and_then(|rest| rest.split_once('_'));
-        let Some((id, _)) = parts else { return false };
-        // An unknown id is compared too, so that ids cannot be told apart by time.
-        let known = self.hashes.get(id);
-        let equal = known.unwrap_or(&[0; 32]).ct_eq(&hash(key));
-        known.is_some() && bool::from(equal)
+    /// Who sent a request.
+    ///
+    /// # Errors
+    /// As [`Self::admit`].
+    pub(crate) fn visitor(&self, headers: &HeaderMap) -> Result<Visitor, Failure> {
+        Ok(self.shown_key(headers)?.map_or(Visitor::Local, Visitor::of))
     }
+
+    /// The key that a request shows; `None` where none is needed.
+    fn shown_key(&self, headers: &HeaderMap) -> Result<Option<(&str, &Known)>, Failure> {
+        if !self.required {
+            return local_only(headers).map(|()| None);
+        }
+        let Some(key) = shown(headers) else {
+            return Err(unauthenticated(
+                "this server needs a key: send `Authorization: Bearer bsk_…` or `x-api-key`",
+            ));
+        };
+        let valid = self.find(key);
+        valid.map(Some).ok_or_else(|| unauthenticated("the key is not valid, or was revoked"))
+    }
+
+    /// Id and what is known of a key, if it is in force.
+    fn find(&self, key: &str) -> Option<(&str, &Known)> {
+        let (id, _) = key.strip_prefix("bsk_").and_then(|rest| rest.split_once('_'))?;
+        // An unknown id is compared too, so that ids cannot be told apart by time.
+        let entry = self.known.get_key_value(id);
+        let equal = entry.map_or(&[0; 32], |(_, known)| &known.sha256).ct_eq(&hash(key));
+        entry.filter(|_| bool::from(equal)).map(|(id, known)| (id.as_str(), known))
+    }
+
+    /// Whose key this is, if it is in force.
+    pub(crate) fn owner(&self, key: &str) -> Option<Visitor> {
+        self.find(key).map(Visitor::of)
+    }
+
+    /// Whether someone who was let in would be let in now.
+    pub(crate) fn still_admits(&self, visitor: &Visitor) -> bool {
+        match visitor {
+            Visitor::Local => !self.required,
+            Visitor::Key { id, sha256, .. } => {
+                self.known.get(id).is_some_and(|known| bool::from(known.sha256.ct_eq(sha256)))
+            }
+        }
+    }
+}
+
+/// The key that a request shows.
+pub(crate) fn shown(headers: &HeaderMap) -> Option<&str> {
+    bearer(headers).or_else(|| headers.get("x-api-key")?.to_str().ok())
 }
 
 fn bearer(headers: &HeaderMap) -> Option<&str> {

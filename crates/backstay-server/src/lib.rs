@@ -3,7 +3,10 @@
 //! Start with [`serve`], which builds everything and runs it. This crate is the only place that knows
 //! HTTP status codes.
 
+mod api;
 pub mod auth;
+mod dashboard;
+mod desk;
 mod gateway;
 mod health;
 #[cfg(test)]

@@ -1,14 +1,16 @@
 //! The wiring: opens the store, builds the engine, publishes plans, listens, reloads, and drains.
 
 use std::{
-    net::SocketAddr,
+    convert::Infallible,
+    net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
     pin::pin,
     sync::{Arc, Mutex, PoisonError},
+    task::{Context, Poll},
     time::Duration,
 };
 
-use axum::Router;
+use axum::{Router, response::Response, routing::future::RouteFuture};
 use backstay_control::{
     compile::{CompileError, Compiler},
     notify::{Delivery, Receivers},
@@ -26,6 +28,8 @@ use backstay_store::{
     recorder::{Limits as RecorderLimits, Recorder},
     sqlite::{SqliteAlerts, SqliteRecords, SqliteRegistry},
 };
+use http::Request;
+use hyper::body::Incoming;
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::{conn::auto, graceful::GracefulShutdown},
@@ -37,13 +41,17 @@ use tokio::{
     time::{interval, timeout},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tower_service::Service;
 
 use crate::{
+    api,
     auth::Keys,
+    dashboard,
+    desk::{Desk, Pulse},
     gateway, health,
     metrics::Metrics,
     scrape,
-    state::{Limits, Server},
+    state::{Limits, Peer, Server},
 };
 
 /// A client has this long to send the head of a request, and may leave its connection unused as long:
@@ -157,8 +165,9 @@ pub async fn start(options: &Options) -> Result<Started, ServeError> {
         .map_err(|source| ServeError::Listen { address, source })?;
     let sink = if options.log { Sink::Log(open_log(&store)?) } else { Sink::Off };
     let metrics = Arc::new(Metrics::default());
+    let pulse = Arc::new(Pulse::default());
     let engine = Engine::new(sink, Clock::System, Entropy::seeded(options.seed));
-    let engine = Arc::new(engine.with_observers(observers(&metrics)));
+    let engine = Arc::new(engine.with_observers(observers(&metrics, &pulse)));
     let mut compiler = Compiler::new(&options.dir, Arc::clone(engine.targets()));
     let (plans, mut warnings) = compiler.compile(&project, &mut registry, now_ms(&engine))?;
     metrics.learn(&plans);
@@ -168,7 +177,8 @@ pub async fn start(options: &Options) -> Result<Started, ServeError> {
     warnings.extend(broken);
     let alerts = Box::new(SqliteAlerts::open(&store)?);
     let delivery = Delivery::new(alerts, receivers, Clock::System, !options.seed);
-    let server = Arc::new(Server::new(engine, keys, limits(&project), metrics));
+    let desk = Desk::new(store.clone(), SqliteAlerts::open(&store)?, pulse, now_ms(&engine));
+    let server = Arc::new(Server::new(engine, keys, limits(&project), desk, metrics));
     Ok(Started {
         server,
         listener,
@@ -187,8 +197,8 @@ pub async fn start(options: &Options) -> Result<Started, ServeError> {
 }
 
 /// Who is told of each call on its path.
-fn observers(metrics: &Arc<Metrics>) -> Vec<Arc<dyn Observer>> {
-    vec![Arc::clone(metrics) as Arc<dyn Observer>]
+fn observers(metrics: &Arc<Metrics>, pulse: &Arc<Pulse>) -> Vec<Arc<dyn Observer>> {
+    vec![Arc::clone(metrics) as Arc<dyn Observer>, Arc::clone(pulse) as Arc<dyn Observer>]
 }
 
 /// Opens the call log; what an earlier process did not get to store is stored first.
@@ -257,11 +267,16 @@ impl Started {
             Arc::clone(&self.server),
             Arc::clone(&self.control),
         )));
+        tasks.spawn(
+            ending.clone().run_until_cancelled_owned(api::tell_events(Arc::clone(&self.server))),
+        );
         let until = ending.clone();
         let telling = tasks.spawn(async move { delivery.run(until).await });
         let app = gateway::routes()
             .merge(health::routes())
             .merge(scrape::routes())
+            .merge(api::routes(&self.server))
+            .merge(dashboard::routes())
             .with_state(Arc::clone(&self.server));
         let connections = GracefulShutdown::new();
         tokio::select! {
@@ -269,6 +284,7 @@ impl Started {
             () = stop => {}
         }
         self.server.start_draining();
+        self.server.desk().events().close();
         drop(self.listener);
         ending.cancel();
         tasks.close();
@@ -312,6 +328,30 @@ async fn close_log(engine: &Engine) {
     }
 }
 
+/// Tells the control API which machine a request came from. Calls need not know.
+#[derive(Clone, Debug)]
+struct WithPeer {
+    app: Router,
+    peer: IpAddr,
+}
+
+impl Service<Request<Incoming>> for WithPeer {
+    type Response = Response;
+    type Error = Infallible;
+    type Future = RouteFuture<Infallible>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        <Router as Service<Request<Incoming>>>::poll_ready(&mut self.app, context)
+    }
+
+    fn call(&mut self, mut request: Request<Incoming>) -> Self::Future {
+        if request.uri().path().starts_with("/api/") {
+            request.extensions_mut().insert(Peer(self.peer));
+        }
+        self.app.call(request)
+    }
+}
+
 /// Takes connections until the listener breaks for good.
 async fn accept(
     listener: &TcpListener,
@@ -327,8 +367,8 @@ async fn accept(
     http.http2().timer(TokioTimer::new()).max_header_list_size(64 << 10);
     let places = Arc::new(Semaphore::new(MOST_CONNECTIONS));
     while let Ok(place) = Arc::clone(&places).acquire_owned().await {
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
+        let (stream, peer) = match listener.accept().await {
+            Ok(accepted) => accepted,
             Err(error) => {
                 // Out of file descriptors, or a connection that was gone at once: others may still do.
                 tracing::warn!(%error, "a connection could not be accepted");
@@ -339,7 +379,7 @@ async fn accept(
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "TCP_NODELAY could not be set");
         }
-        let service = TowerToHyperService::new(app.clone());
+        let service = TowerToHyperService::new(WithPeer { app: app.clone(), peer: peer.ip() });
         let connection = http.serve_connection(TokioIo::new(stream), service).into_owned();
         let connection = connections.watch(connection);
         tasks.spawn(async move {

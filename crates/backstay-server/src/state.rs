@@ -1,6 +1,7 @@
 //! What the handlers share.
 
 use std::{
+    net::IpAddr,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -13,7 +14,7 @@ use backstay_core::failure::{Failure, FailureClass};
 use backstay_engine::Engine;
 use http::HeaderMap;
 
-use crate::{auth::Keys, metrics::Metrics};
+use crate::{auth::Keys, desk::Desk, metrics::Metrics};
 
 /// Bounds of what comes in.
 #[derive(Clone, Copy, Debug)]
@@ -23,6 +24,10 @@ pub(crate) struct Limits {
     /// Bytes of a request's body.
     pub(crate) body: usize,
 }
+
+/// The machine that a request came from; requests to the control API carry it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Peer(pub(crate) IpAddr);
 
 /// The server as its handlers see it.
 #[derive(Debug)]
@@ -35,6 +40,7 @@ pub(crate) struct Server {
     draining: AtomicBool,
     /// Requests whose bodies are being read; the engine does not know of them yet.
     arriving: AtomicUsize,
+    desk: Desk,
     metrics: Arc<Metrics>,
 }
 
@@ -53,6 +59,7 @@ impl Server {
         engine: Arc<Engine>,
         keys: Keys,
         limits: Limits,
+        desk: Desk,
         metrics: Arc<Metrics>,
     ) -> Self {
         Self {
@@ -62,6 +69,7 @@ impl Server {
             broken: ArcSwap::from_pointee(None),
             draining: AtomicBool::new(false),
             arriving: AtomicUsize::new(0),
+            desk,
             metrics,
         }
     }
@@ -72,6 +80,19 @@ impl Server {
 
     pub(crate) fn metrics(&self) -> &Arc<Metrics> {
         &self.metrics
+    }
+
+    pub(crate) fn desk(&self) -> &Desk {
+        &self.desk
+    }
+
+    pub(crate) fn keys(&self) -> Arc<Keys> {
+        self.keys.load_full()
+    }
+
+    /// Milliseconds since the epoch.
+    pub(crate) fn now_ms(&self) -> u64 {
+        u64::try_from(self.engine.clock().since_epoch().as_millis()).unwrap_or(u64::MAX)
     }
 
     pub(crate) fn limits(&self) -> Limits {

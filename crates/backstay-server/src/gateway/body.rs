@@ -25,7 +25,7 @@ const DISCARDING: Duration = Duration::from_secs(5);
 ///
 /// # Errors
 /// `bad_request` on `content-length` if it is larger, or on `body` if it did not arrive.
-pub(super) async fn read(body: Body, headers: &HeaderMap, limit: usize) -> Result<Bytes, Failure> {
+pub(crate) async fn read(body: Body, headers: &HeaderMap, limit: usize) -> Result<Bytes, Failure> {
     let encoding = headers.get(CONTENT_ENCODING).map(HeaderValue::as_bytes);
     if encoding.is_some_and(|encoding| !encoding.eq_ignore_ascii_case(b"identity")) {
         return Err(Failure::bad_request(

@@ -3,7 +3,7 @@
 //! A handler reads a bounded body, turns it into an engine request, and writes the answer in the
 //! client's protocol. It decides nothing about failures.
 
-mod body;
+pub(crate) mod body;
 mod models;
 mod outcomes;
 mod parse;
@@ -123,7 +123,11 @@ async fn unknown_path(State(server): State<Arc<Server>>, request: HttpRequest) -
     unrecorded(&server, &request, &failure)
 }
 
-async fn wrong_method(State(server): State<Arc<Server>>, request: HttpRequest) -> Response {
+/// The answer to a method that a path does not have.
+pub(crate) async fn wrong_method(
+    State(server): State<Arc<Server>>,
+    request: HttpRequest,
+) -> Response {
     let failure = Failure::bad_request("method", "this path does not answer to this method")
         .because(Refusal::Method);
     unrecorded(&server, &request, &failure)

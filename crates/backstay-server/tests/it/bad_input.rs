@@ -399,7 +399,7 @@ async fn a_request_that_is_no_call_is_told_so_and_not_recorded() {
     let get = |path: &str| Ask::get(path);
     let delete = Ask { method: Method::DELETE, ..get("/v1/models") };
     for (ask, status, param) in [
-        (get("/"), 404, "path"),
+        (get("/nothing"), 404, "path"),
         (get("/v1/nothing"), 404, "path"),
         (Ask::json("/v1/chat", &json!({})), 404, "path"),
         (get("/v1/chat/completions"), 405, "method"),

@@ -8,6 +8,8 @@
     reason = "clippy allows these in tests, but not in what tests share; a panic is the report"
 )]
 
+mod api;
+mod api_access;
 mod around;
 mod bad_input;
 mod fault_matrix;

@@ -1,0 +1,164 @@
+//! Alerts and silences as they are told.
+
+use backstay_core::alert::{Alert, Severity, Silence, Stage};
+
+use backstay_store::alerts::ReceiverState;
+
+use crate::api::types::{
+    AlertItem, AlertState, Notifications, Receiver, RuleSeverity, SilenceItem,
+};
+
+/// An alert; `silences` are those that may cover it.
+pub(in crate::api) fn item(alert: Alert, silences: &[Silence], now_ms: u64) -> AlertItem {
+    let covers = |silence: &&Silence| {
+        alert.stage != Stage::Resolved && silence.covers(&alert.subject, now_ms)
+    };
+    let silenced_by = silences.iter().find(covers).map(|silence| silence.id.to_string());
+    let link = link(&alert);
+    let subject = alert.subject;
+    AlertItem {
+        id: alert.id.to_string(),
+        rule: subject.rule.name().to_owned(),
+        call: Some(subject.call).filter(|call| !call.is_empty()),
+        release: subject.release.or(alert.release),
+        variant: alert.variant.map(|variant| variant.name().to_owned()),
+        target: subject.target,
+        detail: subject.detail,
+        severity: severity(alert.severity),
+        state: match alert.stage {
+            Stage::Pending => AlertState::Pending,
+            Stage::Firing => AlertState::Firing,
+            Stage::Resolved => AlertState::Resolved,
+        },
+        started_ms: alert.started_ms,
+        fired_ms: alert.fired_ms,
+        resolved_ms: alert.resolved_ms,
+        summary: alert.summary,
+        arithmetic: alert.arithmetic,
+        value: alert.value,
+        threshold: alert.threshold,
+        top_failure: alert.top_failure,
+        samples: alert.samples.iter().map(ToString::to_string).collect(),
+        link,
+        silenced_by,
+    }
+}
+
+/// Where the dashboard shows the calls of an alert.
+fn link(alert: &Alert) -> String {
+    if alert.subject.call.is_empty() {
+        return format!("/alerts?alert={}", alert.id);
+    }
+    format!("/calls/{}?alert={}", alert.subject.call, alert.id)
+}
+
+fn severity(severity: Severity) -> RuleSeverity {
+    match severity {
+        Severity::Warn => RuleSeverity::Warn,
+        Severity::Page => RuleSeverity::Page,
+    }
+}
+
+/// A silence.
+pub(in crate::api) fn silence(silence: Silence) -> SilenceItem {
+    SilenceItem {
+        id: silence.id.to_string(),
+        call: silence.call,
+        rule: silence.rule.map(|rule| rule.name().to_owned()),
+        reason: silence.reason,
+        created_ms: silence.created_ms,
+        expires_ms: silence.expires_ms,
+        by: silence.by,
+    }
+}
+
+/// Who is told of alerts.
+pub(in crate::api) fn notifications(states: Vec<ReceiverState>) -> Notifications {
+    Notifications {
+        pending: states.iter().map(|state| state.pending).sum(),
+        failed: states.iter().map(|state| state.given_up).sum(),
+        receivers: states
+            .into_iter()
+            .map(|state| Receiver {
+                name: state.name,
+                pending: state.pending,
+                failed: state.given_up,
+                last_ok_ms: state.last_ok_ms,
+                last_failed_ms: state.last_failed_ms,
+                last_error: state.last_error,
+            })
+            .collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use backstay_core::{
+        alert::{Rule, Subject},
+        record::CallId,
+    };
+
+    use super::*;
+
+    fn id(n: u8) -> CallId {
+        CallId::new(std::time::Duration::from_millis(1_795_435_261_234), [n; 10])
+    }
+
+    fn alert(call: &str, stage: Stage) -> Alert {
+        Alert {
+            id: id(1),
+            subject: Subject {
+                rule: Rule::ErrorRate,
+                call: call.into(),
+                release: None,
+                target: None,
+                detail: None,
+            },
+            severity: Severity::Page,
+            stage,
+            started_ms: 1,
+            fired_ms: Some(2),
+            resolved_ms: None,
+            summary: "too many calls fail".into(),
+            arithmetic: "7 of 100".into(),
+            value: Some(0.07),
+            threshold: Some(0.02),
+            release: Some("read@3".into()),
+            variant: None,
+            top_failure: Some("schema".into()),
+            samples: vec![id(2)],
+        }
+    }
+
+    #[test]
+    fn a_silence_is_named_while_it_covers_what_is_not_over() {
+        let silence = Silence {
+            id: id(9),
+            call: Some("read".into()),
+            rule: None,
+            reason: "known".into(),
+            by: "local".into(),
+            created_ms: 10,
+            expires_ms: 20,
+        };
+        let told =
+            |call: &str, stage, now| item(alert(call, stage), std::slice::from_ref(&silence), now);
+        assert_eq!(told("read", Stage::Firing, 15).silenced_by, Some(id(9).to_string()));
+        for (call, stage, now) in [
+            ("read", Stage::Firing, 20),
+            ("read", Stage::Resolved, 15),
+            ("write", Stage::Firing, 15),
+        ] {
+            assert_eq!(told(call, stage, now).silenced_by, None, "{call} {stage:?} {now}");
+        }
+    }
+
+    #[test]
+    fn what_concerns_all_of_backstay_has_no_call() {
+        let told = item(alert("", Stage::Firing), &[], 0);
+        assert_eq!((told.call, told.release.as_deref()), (None, Some("read@3")));
+        assert!(told.link.starts_with("/alerts?alert="), "{}", told.link);
+        let told = item(alert("read", Stage::Firing), &[], 0);
+        assert!(told.link.starts_with("/calls/read?alert="), "{}", told.link);
+    }
+}

@@ -1,0 +1,218 @@
+//! How Backstay itself fares: in one word, with a sentence for each problem.
+
+use std::collections::BTreeMap;
+
+use backstay_core::{
+    breaker::BreakerState,
+    failure::{FailureClass, Health as Verdict},
+    release::TargetName,
+};
+use backstay_engine::targets::Congestion;
+use backstay_store::Accounting;
+
+use crate::api::types::{
+    BoardHealth, BreakerItem, BreakerName, HealthState, HoldItem, Records, TargetHealth,
+};
+
+/// Further problems are only counted.
+const MOST_PROBLEMS: usize = 20;
+
+/// What the summary is made of.
+#[derive(Debug)]
+pub(in crate::api) struct Signs<'a> {
+    /// Whether the project on disk has mistakes.
+    pub(in crate::api) broken: bool,
+    /// Whether the server is ending.
+    pub(in crate::api) draining: bool,
+    /// What became of the records.
+    pub(in crate::api) records: Option<&'a Records>,
+    /// Every target.
+    pub(in crate::api) targets: &'a [TargetHealth],
+}
+
+/// All of it in one word, the worst first.
+pub(in crate::api) fn summary(signs: &Signs<'_>) -> BoardHealth {
+    let mut found: Vec<(HealthState, String)> = Vec::new();
+    if let Some(records) = signs.records {
+        of_records(records, &mut found);
+    }
+    for target in signs.targets {
+        of_target(target, &mut found);
+    }
+    if signs.broken {
+        let told = "the project on disk has mistakes; the last good one stays in force";
+        found.push((HealthState::Warn, told.to_owned()));
+    }
+    if signs.draining {
+        found.push((HealthState::Warn, "this server is ending".to_owned()));
+    }
+    found.sort_by(|(a, _), (b, _)| b.cmp(a));
+    let state = found.first().map_or(HealthState::Ok, |(state, _)| *state);
+    let more = found.len().saturating_sub(MOST_PROBLEMS);
+    let mut problems: Vec<String> =
+        found.into_iter().take(MOST_PROBLEMS).map(|(_, problem)| problem).collect();
+    if more > 0 {
+        problems.push(format!("and {more} more"));
+    }
+    BoardHealth { state, problems }
+}
+
+fn of_records(records: &Records, found: &mut Vec<(HealthState, String)>) {
+    if records.store_error.is_some() {
+        let told = "the call log cannot be written; records wait in the spool";
+        found.push((HealthState::Page, told.to_owned()));
+    }
+    let shed: u64 = records.shed.values().sum();
+    if shed > 0 {
+        found.push((HealthState::Warn, format!("{shed} records were shed since the start")));
+    }
+    if records.spool_errors > 0 {
+        let told = "the spool failed; a crash then would have lost records";
+        found.push((HealthState::Warn, told.to_owned()));
+    }
+}
+
+fn of_target(target: &TargetHealth, found: &mut Vec<(HealthState, String)>) {
+    let name = &target.target;
+    for BreakerItem { call, state } in &target.breakers {
+        match state {
+            BreakerName::Closed => {}
+            BreakerName::Open => found
+                .push((HealthState::Warn, format!("the breaker of `{call}` at {name} is open"))),
+            BreakerName::HalfOpen => found.push((
+                HealthState::Warn,
+                format!("the breaker of `{call}` at {name} lets single probes pass"),
+            )),
+        }
+    }
+    let Some(hold) = &target.hold else { return };
+    let class = FailureClass::from_code(&hold.class);
+    match class.map(|class| class.row().health) {
+        Some(Verdict::Unusable) => found.push((
+            HealthState::Page,
+            format!("{name} refuses Backstay's credentials, or their quota is exhausted"),
+        )),
+        Some(Verdict::Hold | Verdict::Neutral | Verdict::Fine | Verdict::Faulty) | None => {
+            found.push((HealthState::Warn, format!("{name} is left alone: {}", hold.class)));
+        }
+    }
+}
+
+/// What became of the records.
+pub(in crate::api) fn records(accounting: Accounting) -> Records {
+    let shed = accounting.shed.iter().map(|(reason, n)| ((*reason).to_owned(), *n));
+    Records {
+        received: accounting.received,
+        stored: accounting.stored,
+        pending: accounting.pending,
+        shed: shed.collect(),
+        bodies_shed: accounting.bodies_shed,
+        replayed: accounting.replayed,
+        unreadable: accounting.unreadable,
+        spool_errors: accounting.spool_errors,
+        store_errors: accounting.store_errors,
+        store_error: accounting.store_error,
+    }
+}
+
+/// The targets that routes name, and all others that something keeps attempts from.
+pub(in crate::api) fn targets(
+    named: &[String],
+    breakers: Vec<(String, TargetName, BreakerState)>,
+    congestion: Vec<(TargetName, Congestion)>,
+    now_ms: u64,
+) -> Vec<TargetHealth> {
+    let empty = |target: &str| TargetHealth {
+        target: target.to_owned(),
+        breakers: Vec::new(),
+        hold: None,
+        waiting: 0,
+    };
+    let mut targets: BTreeMap<String, TargetHealth> =
+        named.iter().map(|name| (name.clone(), empty(name))).collect();
+    for (call, target, state) in breakers {
+        let name = target.to_string();
+        if state == BreakerState::Closed && !targets.contains_key(&name) {
+            continue;
+        }
+        let target = targets.entry(name.clone()).or_insert_with(|| empty(&name));
+        let state = match state {
+            BreakerState::Closed => BreakerName::Closed,
+            BreakerState::Open => BreakerName::Open,
+            BreakerState::HalfOpen => BreakerName::HalfOpen,
+        };
+        target.breakers.push(BreakerItem { call, state });
+    }
+    for (target, Congestion { hold, waiting }) in congestion {
+        let name = target.to_string();
+        if hold.is_none() && waiting == 0 {
+            continue;
+        }
+        let target = targets.entry(name.clone()).or_insert_with(|| empty(&name));
+        target.waiting = u64::try_from(waiting).unwrap_or(u64::MAX);
+        target.hold = hold.map(|(class, left)| HoldItem {
+            class: class.code().to_owned(),
+            until_ms: now_ms.saturating_add(u64::try_from(left.as_millis()).unwrap_or(u64::MAX)),
+        });
+    }
+    let mut told: Vec<TargetHealth> = targets.into_values().collect();
+    told.iter_mut().for_each(|target| target.breakers.sort_by(|a, b| a.call.cmp(&b.call)));
+    told
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn name(text: &str) -> TargetName {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn named_targets_are_always_told_and_others_when_something_is_wrong() {
+        let named = ["a/m".to_owned(), "b/m".to_owned()];
+        let breakers = vec![
+            ("write".to_owned(), name("a/m"), BreakerState::Open),
+            ("read".to_owned(), name("a/m"), BreakerState::Closed),
+            ("read".to_owned(), name("x/quiet"), BreakerState::Closed),
+            ("read".to_owned(), name("x/shut"), BreakerState::HalfOpen),
+        ];
+        let held = Congestion {
+            hold: Some((FailureClass::RateLimited, Duration::from_secs(2))),
+            waiting: 3,
+        };
+        let congestion = vec![(name("b/m"), held), (name("x/other"), Congestion::default())];
+        let told = targets(&named, breakers, congestion, 1000);
+        let names: Vec<_> = told.iter().map(|target| target.target.as_str()).collect();
+        assert_eq!(names, ["a/m", "b/m", "x/shut"]);
+        assert_eq!(told[0].breakers[0].call, "read");
+        assert_eq!(told[1].hold, Some(HoldItem { class: "rate_limited".into(), until_ms: 3000 }));
+        assert_eq!(told[1].waiting, 3);
+    }
+
+    #[test]
+    fn the_worst_problem_gives_the_word() {
+        let signs = |records, targets| Signs { broken: false, draining: false, records, targets };
+        assert_eq!(summary(&signs(None, &[])).state, HealthState::Ok);
+        let full = records(Accounting {
+            shed: [("queue_full", 3), ("b", 0), ("c", 1), ("d", 0)],
+            ..Accounting::default()
+        });
+        let told = summary(&signs(Some(&full), &[]));
+        assert_eq!(
+            (told.state, told.problems),
+            (HealthState::Warn, vec!["4 records were shed since the start".to_owned()])
+        );
+        let refused =
+            Congestion { hold: Some((FailureClass::UpstreamAuth, Duration::ZERO)), waiting: 0 };
+        let many =
+            (0..30).map(|n| ("read".to_owned(), name(&format!("a/{n}")), BreakerState::Open));
+        let targets = targets(&[], many.collect(), vec![(name("z/m"), refused)], 0);
+        let told = summary(&Signs { broken: true, ..signs(None, &targets) });
+        assert_eq!((told.state, told.problems.len()), (HealthState::Page, 21));
+        assert!(told.problems[0].starts_with("z/m refuses"), "{:?}", told.problems);
+        assert_eq!(told.problems[20], "and 12 more");
+    }
+}

@@ -1,0 +1,92 @@
+//! What the control API keeps between requests: who reads the stores, the last answers, sessions, and
+//! everybody who listens. It knows no request and decides nothing.
+
+mod alerts;
+mod error;
+mod fresh;
+mod hub;
+mod pulse;
+mod reads;
+pub(crate) mod sessions;
+
+use std::{path::PathBuf, sync::Arc};
+
+use backstay_store::AlertStore;
+
+use self::sessions::Sessions;
+pub(crate) use self::{
+    alerts::AlertsView,
+    error::{ApiError, ErrorBody},
+    fresh::Fresh,
+    hub::Hub,
+    pulse::Pulse,
+    reads::{LogStore, Reads},
+};
+
+/// What the handlers of the control API share.
+#[derive(Debug)]
+pub(crate) struct Desk {
+    reads: Arc<Reads>,
+    fresh: Fresh,
+    alerts: AlertsView,
+    sessions: Sessions,
+    events: Hub,
+    pulse: Arc<Pulse>,
+    started_ms: u64,
+}
+
+impl Desk {
+    /// The desk over the store in `dir` and its alerts. `pulse` observes the engine.
+    pub(crate) fn new(
+        dir: PathBuf,
+        alerts: impl AlertStore + 'static,
+        pulse: Arc<Pulse>,
+        started_ms: u64,
+    ) -> Self {
+        let reads = Arc::new(Reads::of(dir));
+        Self {
+            fresh: Fresh::default(),
+            alerts: AlertsView::of(alerts, Arc::clone(&reads)),
+            reads,
+            sessions: Sessions::default(),
+            events: Hub::default(),
+            pulse,
+            started_ms,
+        }
+    }
+
+    /// Who reads the stores.
+    pub(crate) fn reads(&self) -> &Reads {
+        &self.reads
+    }
+
+    /// The last answers.
+    pub(crate) fn fresh(&self) -> &Fresh {
+        &self.fresh
+    }
+
+    /// Alerts and silences.
+    pub(crate) fn alerts(&self) -> &AlertsView {
+        &self.alerts
+    }
+
+    /// Who signed in.
+    pub(crate) fn sessions(&self) -> &Sessions {
+        &self.sessions
+    }
+
+    /// Who listens to events.
+    pub(crate) fn events(&self) -> &Hub {
+        &self.events
+    }
+
+    /// What the engine was seen to do.
+    pub(crate) fn pulse(&self) -> &Pulse {
+        &self.pulse
+    }
+
+    /// When the server started, in milliseconds since the epoch.
+    pub(crate) const fn started_ms(&self) -> u64 {
+        self.started_ms
+    }
+}
