@@ -178,6 +178,7 @@ pub async fn start(options: &Options) -> Result<Started, ServeError> {
     let alerts = Box::new(SqliteAlerts::open(&store)?);
     let delivery = Delivery::new(alerts, receivers, Clock::System, !options.seed);
     let desk = Desk::new(store.clone(), SqliteAlerts::open(&store)?, pulse, now_ms(&engine));
+    desk.set_receivers(&project.receivers);
     let server = Arc::new(Server::new(engine, keys, limits(&project), desk, metrics));
     Ok(Started {
         server,
@@ -425,6 +426,7 @@ fn reload_once(server: &Server, control: &Mutex<Control>, dir: &Path) {
             server.metrics().learn(&plans);
             server.engine().publish(plans);
             server.set_limits(limits(&project));
+            server.desk().set_receivers(&project.receivers);
             control.retention = retention(&project);
             let (receivers, broken) = Receivers::build(dir, &project, control.address);
             broken.iter().for_each(|warning| tracing::warn!("{warning}"));

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use axum::{Json, extract::State};
+use backstay_core::price::table::Table;
 use backstay_engine::Sink;
 
 use super::{
     shape::{self, health::Signs},
     types::{
-        BoardHealth, Health, LimitsInForce, PriceItem, PriceState, Prices, ProjectHealth,
-        ProjectState, Records, RollupsHealth, TargetHealth,
+        BoardHealth, Health, LimitsInForce, Prices, ProjectHealth, ProjectState, Records,
+        RollupsHealth, TargetHealth,
     },
 };
 use crate::{
@@ -33,7 +34,7 @@ const LONGEST_PROBLEM: usize = 8 << 10;
 pub(super) async fn health(State(server): State<Arc<Server>>) -> Result<Json<Health>, ApiError> {
     let now_ms = server.now_ms();
     let engine = server.engine();
-    let notifications = server.desk().alerts().with(|store| store.receivers()).await?;
+    let told = server.desk().alerts().with(|store| store.receivers()).await?;
     let broken = server.broken();
     let problem = broken.as_deref().map(|why| why.chars().take(LONGEST_PROBLEM).collect());
     let started_ms = server.desk().started_ms();
@@ -50,7 +51,7 @@ pub(super) async fn health(State(server): State<Arc<Server>>) -> Result<Json<Hea
         },
         records: records(&server),
         rollups: RollupsHealth { behind: None },
-        notifications: shape::alerts::notifications(notifications),
+        notifications: shape::alerts::notifications(&server.desk().receivers(), told),
         under_way: count(engine.under_way()),
         limits: LimitsInForce { max_in_flight: count(server.limits().calls) },
         targets: targets(&server, now_ms),
@@ -95,14 +96,10 @@ pub(super) fn summary(server: &Server, now_ms: u64) -> BoardHealth {
     )
 )]
 pub(super) async fn prices(State(server): State<Arc<Server>>) -> Json<Prices> {
-    let targets = server.engine().plans().target_names().into_iter().map(|target| PriceItem {
-        target,
-        state: PriceState::Unknown,
-        input_usd: None,
-        cache_read_usd: None,
-        cache_write_usd: None,
-        output_usd: None,
-        origin: None,
+    let (plans, now_ms) = (server.engine().plans(), server.now_ms());
+    let quotes = plans.target_names().into_iter().filter_map(|name| {
+        let quote = plans.quote(&name.parse().ok()?)?;
+        Some((name, quote))
     });
-    Json(Prices { as_of: None, source: None, targets: targets.collect() })
+    Json(shape::health::prices(Table::vendored(), quotes, now_ms))
 }

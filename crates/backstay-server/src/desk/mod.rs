@@ -11,6 +11,8 @@ pub(crate) mod sessions;
 
 use std::{path::PathBuf, sync::Arc};
 
+use arc_swap::ArcSwap;
+use backstay_core::config::ReceiverConfig;
 use backstay_store::AlertStore;
 
 use self::sessions::Sessions;
@@ -33,6 +35,8 @@ pub(crate) struct Desk {
     events: Hub,
     pulse: Arc<Pulse>,
     started_ms: u64,
+    /// Name and kind of each place that the project sends alerts to.
+    receivers: ArcSwap<Vec<(String, &'static str)>>,
 }
 
 impl Desk {
@@ -52,7 +56,19 @@ impl Desk {
             events: Hub::default(),
             pulse,
             started_ms,
+            receivers: ArcSwap::default(),
         }
+    }
+
+    /// Name and kind of each place that the project sends alerts to.
+    pub(crate) fn receivers(&self) -> Arc<Vec<(String, &'static str)>> {
+        self.receivers.load_full()
+    }
+
+    /// Puts other receivers in force.
+    pub(crate) fn set_receivers(&self, receivers: &[ReceiverConfig]) {
+        let named = receivers.iter().map(|receiver| (receiver.name.clone(), receiver.kind.name()));
+        self.receivers.store(Arc::new(named.collect()));
     }
 
     /// Who reads the stores.

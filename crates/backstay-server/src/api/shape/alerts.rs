@@ -72,14 +72,26 @@ pub(in crate::api) fn silence(silence: Silence) -> SilenceItem {
     }
 }
 
-/// Who is told of alerts.
-pub(in crate::api) fn notifications(states: Vec<ReceiverState>) -> Notifications {
+/// Who is told of alerts: the receivers of the project, and those that still have something to get.
+/// `states` tells how those do that ever got a notice.
+pub(in crate::api) fn notifications(
+    named: &[(String, &'static str)],
+    mut states: Vec<ReceiverState>,
+) -> Notifications {
+    for (name, _) in named {
+        if !states.iter().any(|state| state.name == *name) {
+            states.push(ReceiverState { name: name.clone(), ..ReceiverState::default() });
+        }
+    }
+    let kind = |name: &str| named.iter().find(|(known, _)| known == name).map(|(_, kind)| *kind);
+    states.retain(|state| kind(&state.name).is_some() || state.pending > 0);
     Notifications {
         pending: states.iter().map(|state| state.pending).sum(),
         failed: states.iter().map(|state| state.given_up).sum(),
         receivers: states
             .into_iter()
             .map(|state| Receiver {
+                kind: kind(&state.name).map(str::to_owned),
                 name: state.name,
                 pending: state.pending,
                 failed: state.given_up,
@@ -151,6 +163,28 @@ mod tests {
         ] {
             assert_eq!(told(call, stage, now).silenced_by, None, "{call} {stage:?} {now}");
         }
+    }
+
+    #[test]
+    fn receivers_of_the_project_are_told_even_if_they_never_got_anything() {
+        let state = |name: &str, pending| ReceiverState {
+            name: name.into(),
+            pending,
+            given_up: 2,
+            ..ReceiverState::default()
+        };
+        let states = vec![state("gone", 0), state("leaving", 3), state("ops", 1)];
+        let named = [("new".to_owned(), "slack"), ("ops".to_owned(), "webhook")];
+        let told = notifications(&named, states);
+        let receivers: Vec<_> = told
+            .receivers
+            .iter()
+            .map(|r| (r.name.as_str(), r.kind.as_deref(), r.pending))
+            .collect();
+        let expected =
+            [("leaving", None, 3), ("ops", Some("webhook"), 1), ("new", Some("slack"), 0)];
+        assert_eq!(receivers, expected);
+        assert_eq!((told.pending, told.failed), (4, 4));
     }
 
     #[test]

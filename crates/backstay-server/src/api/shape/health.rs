@@ -5,13 +5,15 @@ use std::collections::BTreeMap;
 use backstay_core::{
     breaker::BreakerState,
     failure::{FailureClass, Health as Verdict},
+    price::{Nano, Price, Rate, Rates, quote::Quote, table::Table},
     release::TargetName,
 };
 use backstay_engine::targets::Congestion;
 use backstay_store::Accounting;
 
 use crate::api::types::{
-    BoardHealth, BreakerItem, BreakerName, HealthState, HoldItem, Records, TargetHealth,
+    BoardHealth, BreakerItem, BreakerName, CostState, HealthState, HoldItem, PriceItem, Prices,
+    Records, TargetHealth,
 };
 
 /// Further problems are only counted.
@@ -160,9 +162,57 @@ pub(in crate::api) fn targets(
     told
 }
 
+/// What is known of prices at a moment.
+pub(in crate::api) fn prices(
+    table: &Table,
+    quotes: impl Iterator<Item = (String, Quote)>,
+    now_ms: u64,
+) -> Prices {
+    Prices {
+        as_of: table.date.clone(),
+        age_days: table.age_days(now_ms),
+        source: table.source.clone(),
+        version: table.version.clone(),
+        licence: table.licence.clone(),
+        targets: quotes.map(|(target, quote)| price(target, &quote, now_ms)).collect(),
+    }
+}
+
+fn price(target: String, quote: &Quote, now_ms: u64) -> PriceItem {
+    let (state, tariff) = match &quote.price {
+        Price::Known(tariff) => (CostState::Priced, Some(tariff)),
+        Price::Free => (CostState::Free, None),
+        Price::Unknown => (CostState::Unknown, None),
+    };
+    let rates = tariff.and_then(|tariff| tariff.at(now_ms));
+    // What has no price of its own costs what its more general kind does.
+    let dollars = |own: fn(&Rates) -> &Option<Rate>, general: fn(&Rates) -> &Option<Rate>| {
+        let rate = rates.and_then(|rates| own(rates).as_ref().or(general(rates).as_ref()));
+        rate.map(|rate| rate.at(0).dollars())
+    };
+    PriceItem {
+        target,
+        state,
+        input_usd: dollars(|rates| &rates.input, |rates| &rates.input),
+        cache_read_usd: dollars(|rates| &rates.cache_read, |rates| &rates.input),
+        cache_write_usd: dollars(|rates| &rates.cache_write, |rates| &rates.input),
+        output_usd: dollars(|rates| &rates.output, |rates| &rates.output),
+        reasoning_usd: dollars(|rates| &rates.reasoning, |rates| &rates.output),
+        request_usd: rates.and_then(|rates| rates.request).map(Nano::dollars),
+        more_for_long_inputs: rates.is_some_and(Rates::has_tiers),
+        by_time_of_day: tariff.is_some_and(|tariff| tariff.varies_daily()),
+        origin: quote.source.told(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
+
+    use backstay_core::price::{
+        Tariff,
+        quote::{PriceRule, ProviderPrices},
+    };
 
     use super::*;
 
@@ -190,6 +240,35 @@ mod tests {
         assert_eq!(told[0].breakers[0].call, "read");
         assert_eq!(told[1].hold, Some(HoldItem { class: "rate_limited".into(), until_ms: 3000 }));
         assert_eq!(told[1].waiting, 3);
+    }
+
+    #[test]
+    fn prices_fall_back_on_the_more_general_kind_and_unknown_ones_stay_unknown() {
+        let quote = |base_url, model: &str, rules: &[PriceRule]| {
+            ProviderPrices::new("p", base_url, rules).quote(model)
+        };
+        let rates = Rates {
+            input: Some(Rate::flat(Nano(2_000_000_000))),
+            output: Some(Rate::flat(Nano(8_000_000_000))),
+            ..Rates::default()
+        };
+        let price = Price::of(&std::sync::Arc::new(Tariff::always(rates)));
+        let rule = PriceRule { pattern: "p/mine".into(), price };
+        let nowhere = Some("http://127.0.0.1:9/v1");
+        let quotes = [
+            ("p/mine".to_owned(), quote(nowhere, "mine", &[rule])),
+            ("p/other".to_owned(), quote(nowhere, "other", &[])),
+            ("p/sim".to_owned(), quote(None, "sim", &[])),
+        ];
+        let told = prices(Table::vendored(), quotes.into_iter(), 1_795_435_261_234);
+        assert!(told.as_of.len() == 10 && !told.licence.is_empty(), "{told:?}");
+        let states: Vec<_> = told.targets.iter().map(|t| (t.state, t.input_usd)).collect();
+        let expected =
+            [(CostState::Priced, Some(2.0)), (CostState::Unknown, None), (CostState::Free, None)];
+        assert_eq!(states, expected);
+        let mine = &told.targets[0];
+        assert_eq!((mine.cache_read_usd, mine.reasoning_usd), (Some(2.0), Some(8.0)));
+        assert!(mine.origin.contains("p/mine") && mine.request_usd.is_none());
     }
 
     #[test]

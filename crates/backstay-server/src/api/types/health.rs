@@ -109,6 +109,9 @@ pub(crate) struct Notifications {
 pub(crate) struct Receiver {
     /// Its name.
     pub(crate) name: String,
+    /// `webhook`, `alertmanager`, `slack`, `pagerduty` or `smtp`; `null` where the project does not
+    /// name it any more.
+    pub(crate) kind: Option<String>,
     /// Messages that wait for it.
     pub(crate) pending: u64,
     /// Messages that it never got.
@@ -185,24 +188,27 @@ pub(crate) struct Otlp {
 /// The price table, and what it says of the project's targets.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub(crate) struct Prices {
-    /// The day of the table; `null` where there is none.
-    pub(crate) as_of: Option<String>,
-    /// Where it comes from.
-    pub(crate) source: Option<String>,
+    /// The day of the table.
+    pub(crate) as_of: String,
+    /// How many days old it is; `null` where this machine's clock stands before that day.
+    pub(crate) age_days: Option<u64>,
+    /// Where it comes from,
+    pub(crate) source: String,
+    /// in which version,
+    pub(crate) version: String,
+    /// and under which licence.
+    pub(crate) licence: String,
     /// Every target that a route names.
     pub(crate) targets: Vec<PriceItem>,
 }
 
-/// What is known of a target's price.
-pub(crate) type PriceState = CostState;
-
-/// The price of a target, in US dollars for a million tokens.
+/// The price of a target, in US dollars for a million tokens, at this moment and for short inputs.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub(crate) struct PriceItem {
     /// `provider/model`.
     pub(crate) target: String,
     /// What is known.
-    pub(crate) state: PriceState,
+    pub(crate) state: CostState,
     /// Text that is read anew.
     pub(crate) input_usd: Option<f64>,
     /// Read from the provider's cache.
@@ -211,6 +217,14 @@ pub(crate) struct PriceItem {
     pub(crate) cache_write_usd: Option<f64>,
     /// Text that is written.
     pub(crate) output_usd: Option<f64>,
-    /// Where the price stands: the table, the project, or nowhere.
-    pub(crate) origin: Option<String>,
+    /// Text that the model writes for itself.
+    pub(crate) reasoning_usd: Option<f64>,
+    /// For each request, whatever its tokens.
+    pub(crate) request_usd: Option<f64>,
+    /// Whether longer inputs cost more.
+    pub(crate) more_for_long_inputs: bool,
+    /// Whether it depends on the time of day.
+    pub(crate) by_time_of_day: bool,
+    /// Who says so, or why nobody does.
+    pub(crate) origin: String,
 }
