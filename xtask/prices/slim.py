@@ -1,6 +1,8 @@
-"""Makes Backstay's price table out of a wheel of genai-prices.
+"""Makes Backstay's price table out of a wheel of genai-prices. `cargo xtask prices` runs it.
 
-    python3 slim.py WHEEL DATE > genai-prices.json
+    python3 slim.py WHEEL [DATE] > genai-prices.json
+
+DATE is the day on which that version appeared; left out, the package index that pip uses is asked.
 
 The wheel's data is Python source. It is parsed and never run: only the literals in it are read. What
 Backstay cannot count (searches, pages, seconds of sound, batch and priority rates) is left out. One
@@ -9,8 +11,11 @@ model a line, so that an update can be read as a diff.
 
 import ast
 import json
+import os
 import re
+import subprocess
 import sys
+import urllib.request
 import zipfile
 from decimal import Decimal
 
@@ -131,7 +136,24 @@ def model(found):
     return {**slim, "prices": periods}
 
 
-def main(wheel, date):
+def released(wheel):
+    """The day on which this file appeared in the index, in the JSON form of the index (PEP 691)."""
+    ask = [sys.executable, "-m", "pip", "config", "get", "global.index-url"]
+    configured = subprocess.run(ask, capture_output=True, text=True, check=False).stdout.strip()
+    index = os.environ.get("PIP_INDEX_URL") or configured or "https://pypi.org/simple"
+    request = urllib.request.Request(
+        index.rstrip("/") + "/genai-prices/",
+        headers={"Accept": "application/vnd.pypi.simple.v1+json"},
+    )
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        files = json.load(answer)["files"]
+    times = [f.get("upload-time") for f in files if f["filename"] == os.path.basename(wheel)]
+    if not times or not times[0]:
+        raise SystemExit("the package index does not say when this version appeared: give a date")
+    return times[0][:10]
+
+
+def main(wheel, date=None):
     with zipfile.ZipFile(wheel) as archive:
         source = archive.read("genai_prices/data.py")
         metadata = next(n for n in archive.namelist() if n.endswith(".dist-info/METADATA"))
@@ -140,6 +162,7 @@ def main(wheel, date):
             for line in archive.read(metadata).decode().split("\n\n")[0].splitlines()
             if ": " in line
         )
+    date = date or released(wheel)
     if head["License-Expression"] != "MIT":
         raise SystemExit("the licence of genai-prices is no longer MIT: look before you take it")
     assigned = (s for s in ast.parse(source).body if isinstance(s, ast.AnnAssign))
@@ -161,4 +184,4 @@ def main(wheel, date):
     print("\n".join(out))
 
 
-main(sys.argv[1], sys.argv[2])
+main(*sys.argv[1:])

@@ -11,6 +11,7 @@ mod codegen;
 mod count;
 mod lane;
 mod lanes;
+mod prices;
 mod process;
 mod project;
 mod prometheus;
@@ -63,6 +64,15 @@ enum Command {
     },
     /// Write the generated files anew and format the code.
     Codegen,
+    /// Take the prices of models anew from the latest genai-prices.
+    Prices {
+        /// Another version than the latest.
+        #[arg(long, value_name = "VERSION")]
+        version: Option<String>,
+        /// The day on which it appeared, YYYY-MM-DD, where the package index does not say.
+        #[arg(long, value_name = "DATE")]
+        date: Option<String>,
+    },
 }
 
 fn main() -> ExitCode {
@@ -85,5 +95,8 @@ fn run(cli: Cli) -> anyhow::Result<bool> {
         Command::RealModel { port, fetch } => real_model::run(&workspace, port, fetch),
         Command::Bench { quick } => bench::run(&workspace, quick),
         Command::Codegen => codegen::run(&workspace),
+        Command::Prices { version, date } => {
+            prices::run(&workspace, version.as_deref(), date.as_deref())
+        }
     }
 }

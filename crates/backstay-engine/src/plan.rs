@@ -272,6 +272,14 @@ impl Plans {
         &self.providers
     }
 
+    /// Every target of a stable release with what it costs, sorted by name.
+    #[must_use]
+    pub fn quotes(&self) -> BTreeMap<String, Quote> {
+        let routes = self.calls.values().flat_map(|call| &call.stable.route);
+        let quote = |entry: &RouteEntry| Some((entry.label.to_string(), self.quote(&entry.name)?));
+        routes.filter_map(quote).collect()
+    }
+
     /// What a target costs, and who says so; `None` if there is no such provider.
     #[must_use]
     pub fn quote(&self, target: &TargetName) -> Option<Quote> {
@@ -375,6 +383,7 @@ fn shorten(text: &str) -> String {
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use backstay_core::price::quote::Source;
     use backstay_providers::{
         provider::Upstream,
         sim::{Sim, SimConfig},
@@ -437,6 +446,16 @@ pub(crate) mod tests {
         assert_eq!(plan.spec.call, "default");
         let again = plans.resolve(&address("sim/any/model", None)).unwrap().0;
         assert!(Arc::ptr_eq(&plan, &again), "a plain target is compiled once");
+    }
+
+    #[tokio::test]
+    async fn what_targets_cost_can_be_asked() {
+        let plans = plans();
+        let quotes = plans.quotes();
+        let free = Quote { price: Price::Free, source: Source::Simulated };
+        assert_eq!(quotes, BTreeMap::from([("sim/model".to_owned(), free.clone())]));
+        assert_eq!(plans.quote(&"sim/other".parse().unwrap()), Some(free));
+        assert_eq!(plans.quote(&"nobody/model".parse().unwrap()), None);
     }
 
     #[tokio::test]

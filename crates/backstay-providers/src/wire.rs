@@ -20,6 +20,16 @@ use serde_json::{Map, Value, json};
 
 use crate::sse::SseEvent;
 
+/// A figure of more tokens than this is a mistake of its provider, and counts as unsaid: no model reads
+/// or writes as many at once, and sums stay far from any overflow.
+const MOST_TOKENS: u64 = 1_000_000_000;
+
+/// The number of tokens at `pointer` of a provider's usage. A figure in another type counts as unsaid
+/// too: an answer is not thrown away for its bill.
+pub(crate) fn tokens_at(usage: &Value, pointer: &str) -> Option<u64> {
+    usage.pointer(pointer).and_then(Value::as_u64).filter(|count| *count <= MOST_TOKENS)
+}
+
 /// What stands for the refusal of a provider that gives no words to it.
 pub(crate) const REFUSAL: &str = "The model declined to answer.";
 

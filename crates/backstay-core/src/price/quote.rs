@@ -117,6 +117,27 @@ impl Quote {
         Self { price, source }
     }
 
+    /// What to write into `backstay.toml` for `target`, where its price is not known. A server that the
+    /// table does not know is most likely one's own.
+    #[must_use]
+    pub fn remedy(&self, target: &str) -> Option<String> {
+        let lines = match self.source {
+            _ if self.price != Price::Unknown => return None,
+            Source::NoProvider => {
+                "free = true      # or what it costs, for a million tokens: input = 0.5 and output = 1.5"
+            }
+            Source::Project(_)
+            | Source::Simulated
+            | Source::Table { .. }
+            | Source::NoModel { .. }
+            | Source::NoPrice { .. } => {
+                "input = 0.5      # what its provider says that a million tokens cost, in US dollars\n\
+                 output = 1.5     # see also: cache_read, cache_write, reasoning; or only: free = true"
+            }
+        };
+        Some(format!("[prices.{}]\n{lines}", Value::from(target)))
+    }
+
     /// As the command line and the API tell it: `state` is `priced`, `free` or `unknown`; prices, at
     /// `unix_ms` and for short inputs, are in US dollars for a million tokens.
     #[must_use]
@@ -140,6 +161,21 @@ impl Quote {
             "by_time_of_day": rates.is_some_and(|(tariff, _)| tariff.varies_daily()),
         })
     }
+}
+
+/// Targets with what they cost at `unix_ms`, and the table, as the command line and the API tell it.
+#[must_use]
+pub fn listing<'q>(rows: impl IntoIterator<Item = (String, &'q Quote)>, unix_ms: u64) -> Value {
+    let targets = rows.into_iter().map(|(target, quote)| {
+        let mut told = quote.json(unix_ms);
+        if let Some(fields) = told.as_object_mut() {
+            fields.insert("remedy".to_owned(), quote.remedy(&target).into());
+            fields.insert("target".to_owned(), target.into());
+        }
+        told
+    });
+    let targets: Vec<_> = targets.collect();
+    json!({ "table": Table::vendored().json(unix_ms), "targets": targets })
 }
 
 /// Where a provider's own prices are.
@@ -271,6 +307,22 @@ mod tests {
         ] {
             assert_eq!(quote(Some(base_url), model), Quote { price: Price::Unknown, source });
         }
+    }
+
+    #[test]
+    fn a_remedy_is_toml_whatever_the_name_is() {
+        let own = Source::NoProvider;
+        let hosted = Source::NoModel { provider: "openai".to_owned() };
+        for (source, key) in [(own, "free"), (hosted, "output")] {
+            let unknown = Quote { price: Price::Unknown, source };
+            for target in ["local/llama", "local/a \"quoted\" name"] {
+                let text = unknown.remedy(target).unwrap();
+                let document: toml::Table = text.parse().unwrap();
+                assert!(document["prices"][target].get(key).is_some(), "{text}");
+            }
+        }
+        let free = Quote { price: Price::Free, source: Source::Simulated };
+        assert_eq!(free.remedy("sim/ok"), None);
     }
 
     proptest! {

@@ -7,7 +7,10 @@ use backstay_core::{
     release::{DegradeStep, StreamMode},
 };
 use backstay_engine::request::Request;
-use backstay_providers::{sim::Fault, wire::PROTOCOLS};
+use backstay_providers::{
+    sim::Fault,
+    wire::{PROTOCOLS, Protocol},
+};
 use serde_json::json;
 use tokio::time::timeout;
 
@@ -116,15 +119,20 @@ async fn usage_that_the_provider_does_not_tell_is_estimated_and_marked() {
 #[tokio::test(start_paused = true)]
 async fn what_came_of_a_broken_stream_is_counted() {
     for mode in [StreamMode::Through, StreamMode::Buffered] {
-        for fault in [Fault::CutStream, Fault::Stall] {
-            let gateway = Gateway::new(&[priced(&[fault])], |spec| {
+        for (fault, protocol) in [
+            (Fault::CutStream, Protocol::OpenAi),
+            (Fault::Stall, Protocol::OpenAi),
+            // This format tells its input at the start, and one token of its output.
+            (Fault::CutStream, Protocol::Anthropic),
+        ] {
+            let gateway = Gateway::new(&[priced(&[fault]).speaking(protocol)], |spec| {
                 spec.stream = mode;
                 spec.budget.attempts = 1;
             });
             let found = record(&gateway, gateway.hello_stream()).await;
             assert!(found.outcome.failure().is_some());
             let usage = found.attempts[0].usage.unwrap();
-            assert!(usage.estimated && usage.output > 0, "{} {mode:?}", fault.name());
+            assert!(usage.estimated && usage.output > 1, "{} {mode:?}", fault.name());
             assert_eq!(found.cost, Some(cost(&usage)), "{} {mode:?}", fault.name());
         }
     }

@@ -3,9 +3,11 @@
 use backstay_core::record::Usage;
 use serde_json::Value;
 
+use crate::wire::tokens_at;
+
 /// The tokens of one answer, or of what there is of it; `input` of the result has the cached ones in it.
 pub(super) fn usage(usage: &Value) -> Option<Usage> {
-    let number = |pointer: &str| usage.pointer(pointer).and_then(Value::as_u64);
+    let number = |pointer: &str| tokens_at(usage, pointer);
     let (input, output) = (number("/input_tokens"), number("/output_tokens"));
     if input.is_none() && output.is_none() {
         return None;

@@ -7,6 +7,8 @@
 use backstay_core::record::Usage;
 use serde_json::Value;
 
+use crate::wire::tokens_at;
+
 /// Where cached input stands: OpenAI and most others, `DeepSeek`, Moonshot, xAI's older form.
 const CACHED: [&str; 4] = [
     "/prompt_tokens_details/cached_tokens",
@@ -17,10 +19,9 @@ const CACHED: [&str; 4] = [
 /// Where reasoning stands: OpenAI and most others; Perplexity, `SGLang`, xAI's older form.
 const REASONING: [&str; 2] = ["/completion_tokens_details/reasoning_tokens", "/reasoning_tokens"];
 
-/// The tokens of one answer, if the provider says how many there were. A figure in another type
-/// counts as unsaid: an answer is not thrown away for its bill.
+/// The tokens of one answer, if the provider says how many there were.
 pub(super) fn usage(usage: &Value) -> Option<Usage> {
-    let number = |pointer: &str| usage.pointer(pointer).and_then(Value::as_u64);
+    let number = |pointer: &str| tokens_at(usage, pointer);
     let first = |pointers: &[&str]| pointers.iter().find_map(|pointer| number(pointer));
     let (input, output) = (number("/prompt_tokens"), number("/completion_tokens"));
     if input.is_none() && output.is_none() {

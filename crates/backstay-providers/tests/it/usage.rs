@@ -8,6 +8,7 @@ use backstay_core::{
 };
 use backstay_providers::{accumulate::Accumulator, wire::Protocol};
 use bytes::Bytes;
+use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use crate::golden::{check, deltas, json_of, pretty};
@@ -81,6 +82,41 @@ fn same_in_streams(protocol: Protocol, case: &Value, whole: Option<Usage>) {
         // A stream that says its input first is not without any.
         if whole.is_some() {
             assert_eq!(streamed, whole, "{custom}: {case}");
+        }
+    }
+}
+
+proptest! {
+    /// Whatever a provider says, its answer is read, its parts add up, and no figure is absurd.
+    #[test]
+    fn any_figures_are_read(
+        figures in proptest::collection::vec(
+            prop_oneof![0..100_u64, Just(1_000_000_000), Just(1_000_000_001), Just(u64::MAX)], 16,
+        ),
+    ) {
+        let mut figures = figures.into_iter();
+        let mut next = || figures.next().unwrap_or_default();
+        let openai = json!({
+            "prompt_tokens": next(), "completion_tokens": next(), "total_tokens": next(),
+            "cached_tokens": next(),
+            "prompt_tokens_details": {"audio_tokens": next(), "cache_write_tokens": next()},
+            "completion_tokens_details": {
+                "reasoning_tokens": next(), "audio_tokens": next(), "image_tokens": next(),
+            },
+        });
+        let anthropic = json!({
+            "input_tokens": next(), "output_tokens": next(), "cache_read_input_tokens": next(),
+            "cache_creation_input_tokens": next(),
+            "cache_creation": {"ephemeral_5m_input_tokens": next(), "ephemeral_1h_input_tokens": next()},
+            "output_tokens_details": {"thinking_tokens": next()},
+        });
+        for (protocol, usage) in [(Protocol::OpenAi, openai), (Protocol::Anthropic, anthropic)] {
+            let Some(usage) = of_reply(protocol, &usage) else { continue };
+            let parts = usage.buckets();
+            let input = parts.input + parts.cache_read + parts.cache_write + parts.input_media;
+            let output = parts.output + parts.reasoning + parts.output_media;
+            prop_assert_eq!((input, output), (usage.input, usage.output));
+            prop_assert!(input <= 4_000_000_000 && output <= 4_000_000_000);
         }
     }
 }

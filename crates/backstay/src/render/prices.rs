@@ -5,7 +5,7 @@ use std::io::Write;
 use backstay_core::{
     price::{
         Price, Rate, Rates,
-        quote::{Quote, Source},
+        quote::{Quote, listing},
         table::Table,
     },
     record::{Cost, Usage},
@@ -45,16 +45,8 @@ pub(crate) fn cost_json(cost: Option<Cost>) -> Value {
 pub(crate) fn prices(rows: &[(String, Quote)], now_ms: u64, json: bool) -> anyhow::Result<()> {
     let table = Table::vendored();
     if json {
-        let targets = rows.iter().map(|(target, quote)| {
-            let mut line = quote.json(now_ms);
-            if let Some(fields) = line.as_object_mut() {
-                fields.insert("target".to_owned(), target.as_str().into());
-                fields.insert("remedy".to_owned(), remedy(target, quote).into());
-            }
-            line
-        });
-        let targets: Vec<_> = targets.collect();
-        return json_line(&json!({"table": table.json(now_ms), "targets": targets}));
+        let rows = rows.iter().map(|(target, quote)| (target.clone(), quote));
+        return json_line(&listing(rows, now_ms));
     }
     let mut out = out();
     if rows.is_empty() {
@@ -77,7 +69,7 @@ pub(crate) fn prices(rows: &[(String, Quote)], now_ms: u64, json: bool) -> anyho
     );
     writeln!(out, "\n{}", styled(DIM, &source))?;
     for (target, quote) in rows {
-        if let Some(remedy) = remedy(target, quote) {
+        if let Some(remedy) = quote.remedy(target) {
             let why = quote.source.told();
             writeln!(out, "\n{} {why}. In backstay.toml:", styled(BOLD, &format!("{target}:")))?;
             writeln!(out, "\n{remedy}")?;
@@ -115,26 +107,6 @@ fn amount(rate: Option<&Rate>) -> String {
     rate.map_or_else(|| "–".to_owned(), |rate| rate.at(0).to_string())
 }
 
-/// What to write into `backstay.toml`, where a price is not known. A server that the table does not
-/// know is most likely one's own.
-fn remedy(target: &str, quote: &Quote) -> Option<String> {
-    let lines = match quote.source {
-        _ if quote.price != Price::Unknown => return None,
-        Source::NoProvider => {
-            "free = true      # or what it costs, for a million tokens: input = 0.5 and output = 1.5"
-        }
-        Source::Project(_)
-        | Source::Simulated
-        | Source::Table { .. }
-        | Source::NoModel { .. }
-        | Source::NoPrice { .. } => {
-            "input = 0.5      # what its provider says that a million tokens cost, in US dollars\n\
-             output = 1.5     # see also: cache_read, cache_write, reasoning; or only: free = true"
-        }
-    };
-    Some(format!("[prices.{}]\n{lines}", Value::from(target)))
-}
-
 /// What `backstay check` says of targets whose cost will not be known.
 pub(crate) fn warnings(warnings: &[String]) {
     for warning in warnings {
@@ -163,19 +135,5 @@ mod tests {
         assert_eq!(money(Some(Cost::Unknown), None), "unknown");
         let guess = Some(Usage { estimated: true, ..Usage::default() });
         assert_eq!(money(Some(Cost::Priced(1_500_000_000)), guess), "~$1.50");
-    }
-
-    #[test]
-    fn a_remedy_is_toml_whatever_the_name_is() {
-        let own = Source::NoProvider;
-        let hosted = Source::NoModel { provider: "openai".to_owned() };
-        for (source, key) in [(own, "free"), (hosted, "output")] {
-            let unknown = Quote { price: Price::Unknown, source };
-            for target in ["local/llama", "local/a \"quoted\" name"] {
-                let text = remedy(target, &unknown).unwrap();
-                let document: toml::Table = text.parse().unwrap();
-                assert!(document["prices"][target].get(key).is_some(), "{text}");
-            }
-        }
     }
 }
