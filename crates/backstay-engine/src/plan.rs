@@ -107,6 +107,12 @@ impl ReleasePlan {
         })
     }
 
+    /// What it was compiled from.
+    #[must_use]
+    pub fn spec(&self) -> &CallSpec {
+        &self.spec
+    }
+
     /// What the budget knows of the targets at `now`.
     pub(crate) fn views(&self, now: Instant) -> Vec<TargetView> {
         self.route.iter().map(|entry| entry.gate.view(entry.window, now)).collect()

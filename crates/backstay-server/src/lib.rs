@@ -8,6 +8,7 @@ mod gateway;
 mod health;
 #[cfg(test)]
 mod manual;
+mod otlp;
 pub mod serve;
 mod state;
 mod status;

@@ -14,9 +14,9 @@ use backstay_control::{
     project::load,
     watch::Watch,
 };
-use backstay_core::config::{Mistake, Project};
+use backstay_core::config::{Mistake, OtlpConfig, Project};
 use backstay_engine::{
-    Engine, Sink,
+    Engine, Observer, Sink,
     clock::{Clock, Entropy},
     plan::Plans,
 };
@@ -40,6 +40,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     auth::Keys,
     gateway, health,
+    otlp::{Export, Exporter, Telemetry},
     state::{Limits, Server},
 };
 
@@ -86,6 +87,9 @@ pub enum ServeError {
         /// Why.
         source: std::io::Error,
     },
+    /// Telemetry cannot be exported as the project asks.
+    #[error("{0}")]
+    Otlp(String),
     /// The recorder's thread does not start.
     #[error("the recorder's thread does not start: {0}")]
     Thread(std::io::Error),
@@ -107,6 +111,7 @@ pub struct Started {
     dir: PathBuf,
     drain: Duration,
     warnings: Vec<String>,
+    export: Option<Export>,
 }
 
 /// The part that changes plans.
@@ -115,6 +120,8 @@ struct Control {
     compiler: Compiler,
     registry: SqliteRegistry,
     retention: Retention,
+    /// The `[otlp]` that the process was started with.
+    otlp: Option<OtlpConfig>,
 }
 
 impl Control {
@@ -146,11 +153,18 @@ pub async fn start(options: &Options) -> Result<Started, ServeError> {
         .await
         .map_err(|source| ServeError::Listen { address, source })?;
     let sink = if options.log { Sink::Log(open_log(&store)?) } else { Sink::Off };
-    let engine = Arc::new(Engine::new(sink, Clock::System, Entropy::seeded(options.seed)));
+    let telemetry = Telemetry::prepare(project.otlp.as_ref(), &options.dir, options.seed)
+        .map_err(ServeError::Otlp)?;
+    let otlp = telemetry.exporter;
+    let engine = Engine::new(sink, Clock::System, Entropy::seeded(options.seed))
+        .with_observers(observers(otlp.as_ref()))
+        .with_sampling(otlp.as_ref().and_then(|exporter| exporter.sampling()));
+    let engine = Arc::new(engine);
     let mut compiler = Compiler::new(&options.dir, Arc::clone(engine.targets()));
-    let (plans, warnings) = compiler.compile(&project, &mut registry, now_ms(&engine))?;
+    let (plans, mut warnings) = compiler.compile(&project, &mut registry, now_ms(&engine))?;
     engine.publish(plans);
-    let server = Arc::new(Server::new(engine, keys, limits(&project)));
+    warnings.extend(telemetry.missing);
+    let server = Arc::new(Server::new(engine, keys, limits(&project)).with_otlp(otlp));
     Ok(Started {
         server,
         listener,
@@ -158,12 +172,20 @@ pub async fn start(options: &Options) -> Result<Started, ServeError> {
             compiler,
             registry,
             retention: retention(&project),
+            otlp: project.otlp,
         })),
         watch,
         dir: options.dir.clone(),
         drain: project.server.drain,
         warnings,
+        export: telemetry.export,
     })
+}
+
+/// Everyone who is told of calls besides the call log.
+fn observers(otlp: Option<&Arc<Exporter>>) -> Vec<Arc<dyn Observer>> {
+    let otlp = otlp.map(|exporter| -> Arc<dyn Observer> { Arc::<Exporter>::clone(exporter) });
+    otlp.into_iter().collect()
 }
 
 /// Opens the call log; what an earlier process did not get to store is stored first.
@@ -225,6 +247,10 @@ impl Started {
             Arc::clone(&self.server),
             Arc::clone(&self.control),
         )));
+        let exported = CancellationToken::new();
+        let exporting = self.export.map(|export| {
+            tasks.spawn(export.run(Arc::clone(self.server.engine()), exported.clone()))
+        });
         let app = gateway::routes().merge(health::routes()).with_state(Arc::clone(&self.server));
         let connections = GracefulShutdown::new();
         tokio::select! {
@@ -236,7 +262,13 @@ impl Started {
         ending.cancel();
         tasks.close();
         drain(self.server.engine(), connections, self.drain).await;
+        exported.cancel();
         close_log(self.server.engine()).await;
+        if let Some(exporting) = exporting
+            && let Err(error) = exporting.await
+        {
+            tracing::error!(%error, "the export of telemetry ended in a panic");
+        }
     }
 }
 
@@ -344,6 +376,9 @@ fn reload_once(server: &Server, control: &Mutex<Control>, dir: &Path) {
             server.engine().publish(plans);
             server.set_limits(limits(&project));
             control.retention = retention(&project);
+            if project.otlp != control.otlp {
+                tracing::warn!("the table [otlp] has changed; it takes effect at the next start");
+            }
             server.set_broken(None);
             tracing::info!(calls = project.calls.len(), "the project was reloaded");
         }

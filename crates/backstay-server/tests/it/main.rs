@@ -12,4 +12,5 @@ mod around;
 mod bad_input;
 mod fault_matrix;
 mod harness;
+mod otlp;
 mod reading;
