@@ -12,7 +12,7 @@ use crate::{
     clients,
     count::Count,
     lane::{CARGO_LIMIT, Lane},
-    process, real_model, tidy,
+    otlp, process, real_model, tidy,
     workspace::Workspace,
 };
 
@@ -22,7 +22,7 @@ const SHOWN: usize = 150;
 type Check = fn(&Lane<'_>) -> anyhow::Result<()>;
 
 /// The lanes in their order: what is fast and fails often comes first.
-const LANES: [(&str, Check); 11] = [
+const LANES: [(&str, Check); 12] = [
     ("fmt", |lane| lane.cargo(&["fmt", "--all", "--check"])),
     ("clippy", |lane| {
         lane.cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])
@@ -35,6 +35,7 @@ const LANES: [(&str, Check); 11] = [
     ("clients-python-openai", clients::python_openai),
     ("clients-python-anthropic", clients::python_anthropic),
     ("clients-node-openai", clients::node_openai),
+    ("otlp", otlp::lane),
     ("real-model", real_model::lane),
 ];
 

@@ -10,6 +10,7 @@ mod codegen;
 mod count;
 mod lane;
 mod lanes;
+mod otlp;
 mod process;
 mod project;
 mod real_model;
