@@ -24,16 +24,21 @@ pub(super) const NAME: &str = "gen_ai.evaluation.result";
 /// What a report needs to know of its call.
 #[derive(Clone, Debug)]
 pub(super) struct About {
-    pub(super) span: TraceParent,
+    /// The span that its events belong to: the exported one, or the client's if none is exported.
+    pub(super) span: Option<TraceParent>,
+    /// Whether its events are exported.
+    pub(super) sampled: bool,
     pub(super) call: String,
     pub(super) release: Option<String>,
     pub(super) response: Option<String>,
 }
 
 impl About {
-    pub(super) fn of(record: &CallRecord, span: TraceParent) -> Self {
+    /// What to know of a call whose own span is `span`, which is exported if `traced`.
+    pub(super) fn of(record: &CallRecord, span: TraceParent, traced: bool) -> Self {
         Self {
-            span,
+            span: if traced { Some(span) } else { record.trace },
+            sampled: span.is_sampled(),
             call: record.call.clone(),
             release: record.release.clone(),
             response: record.upstream_id.clone(),
@@ -106,9 +111,11 @@ fn event(mut to: Attributes, about: Option<&About>, at: u64) -> LogRecord {
         to.add(Field::ResponseId, about.response.as_deref());
         to.add(Field::Call, Some(about.call.as_str()));
         to.add(Field::Release, about.release.as_deref());
-        record.trace_id = about.span.trace.to_vec();
-        record.span_id = about.span.span.to_vec();
-        record.flags = u32::from(about.span.flags);
+        if let Some(span) = &about.span {
+            record.trace_id = span.trace.to_vec();
+            record.span_id = span.span.to_vec();
+            record.flags = u32::from(span.flags);
+        }
     }
     record.attributes = to.pairs;
     record

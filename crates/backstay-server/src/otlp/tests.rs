@@ -233,7 +233,7 @@ struct All {
 fn all(record: &CallRecord, style: Style) -> All {
     let known = known();
     let call = Sampling::of(1.0).call(record.id.0.into_bytes(), record.trace.as_ref());
-    let about = About::of(record, call);
+    let about = About::of(record, call, true);
     let mut metrics = Metrics::new(style.version, 1);
     metrics.call(record, &known);
     metrics.report(&report(false), Some(&about), &known);
@@ -500,6 +500,21 @@ fn too_many_series_end_up_in_one() {
         ref other => panic!("{other:?}"),
     });
     assert_eq!(counted.sum::<f64>(), 5000.0, "none is lost");
+}
+
+#[test]
+fn without_spans_of_our_own_events_belong_to_the_clients() {
+    let style = Style { version: Semconv::V1_41, content: false };
+    let told = |record: &CallRecord| {
+        let span = Sampling::of(1.0).call(record.id.0.into_bytes(), record.trace.as_ref());
+        event::of_report(&report(true), Some(&About::of(record, span, false)), style)
+    };
+    let record = record(Outcome::Ok);
+    let parent = record.trace.unwrap();
+    assert_eq!(told(&record).span_id, parent.span);
+    assert_eq!(told(&record).trace_id, parent.trace);
+    let root = told(&CallRecord { trace: None, ..record });
+    assert!(root.trace_id.is_empty() && root.span_id.is_empty(), "a span that is nowhere");
 }
 
 /// An exporter behind which nobody works.

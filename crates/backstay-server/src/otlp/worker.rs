@@ -48,6 +48,8 @@ use super::{
 const LINGER: Duration = Duration::from_secs(1);
 /// A batch of so many is sent at once.
 const FULL: usize = 512;
+/// So is one of so many bytes: receivers take 4 MiB at least.
+const LARGEST: usize = 1 << 20;
 /// Batches that may wait for the receiver.
 const BATCHES: usize = 16;
 /// Calls that a late report finds its trace of.
@@ -104,6 +106,7 @@ impl Worker {
             calls: Cache::new(REMEMBERED),
             spans: Vec::new(),
             events: Vec::new(),
+            bytes: 0,
             batches,
             engine,
         };
@@ -141,10 +144,12 @@ struct Collector {
     resource: Resource,
     metrics: Metrics,
     known: Known,
-    /// What reports need to know of calls; `None`: not sampled.
-    calls: Cache<CallId, Option<Arc<About>>>,
+    /// What reports need to know of calls.
+    calls: Cache<CallId, Arc<About>>,
     spans: Vec<Span>,
     events: Vec<LogRecord>,
+    /// How large they are, encoded.
+    bytes: usize,
     batches: mpsc::Sender<Batch>,
     engine: Arc<Engine>,
 }
@@ -183,7 +188,8 @@ impl Collector {
             }
             Told::Report(report) => self.take_report(&report),
         }
-        if self.spans.len() >= FULL || self.events.len() >= FULL {
+        let full = self.spans.len() >= FULL || self.events.len() >= FULL;
+        if full || self.bytes >= LARGEST {
             self.hand_over();
         }
     }
@@ -193,14 +199,17 @@ impl Collector {
             self.metrics.call(record, &self.known);
         }
         let call = self.span_of(record);
-        let about = call.is_sampled().then(|| Arc::new(About::of(record, call)));
-        self.calls.insert(record.id, about.clone());
-        let Some(about) = about else { return };
-        if self.signals.traces {
-            self.spans.extend(span::spans(record, &call, &self.known, self.style));
+        let about = Arc::new(About::of(record, call, self.signals.traces));
+        self.calls.insert(record.id, Arc::clone(&about));
+        if self.signals.traces && about.sampled {
+            let spans = span::spans(record, &call, &self.known, self.style);
+            self.bytes += spans.iter().map(Message::encoded_len).sum::<usize>();
+            self.spans.extend(spans);
         }
-        if self.signals.events {
-            self.events.extend(event::of_call(record, &about, &self.known, self.style));
+        if self.signals.events && about.sampled {
+            let events = event::of_call(record, &about, &self.known, self.style);
+            self.bytes += events.iter().map(Message::encoded_len).sum::<usize>();
+            self.events.extend(events);
         }
     }
 
@@ -210,19 +219,21 @@ impl Collector {
 
     fn take_report(&mut self, report: &OutcomeReport) {
         let about = self.calls.get(&report.call_id);
-        let sampled = !matches!(about, Some(None));
-        let about = about.flatten();
+        let sampled = about.as_ref().is_none_or(|about| about.sampled);
         if self.signals.metrics {
             self.metrics.report(report, about.as_deref(), &self.known);
         }
         if self.signals.events && sampled {
-            self.events.push(event::of_report(report, about.as_deref(), self.style));
+            let event = event::of_report(report, about.as_deref(), self.style);
+            self.bytes += event.encoded_len();
+            self.events.push(event);
         }
     }
 
     fn hand_over(&mut self) {
         let scope = Some(scope());
         let resource = || Some(self.resource.clone());
+        self.bytes = 0;
         let spans = std::mem::take(&mut self.spans);
         let events = std::mem::take(&mut self.events);
         let (traces, logs) = (spans.len(), events.len());

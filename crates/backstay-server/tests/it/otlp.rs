@@ -5,11 +5,13 @@ use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
 use axum::{
     Router,
-    body::to_bytes,
+    body::{Body, to_bytes},
     extract::{Request, State},
     http::{HeaderMap, StatusCode},
+    response::{IntoResponse, Response},
 };
 use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
 use opentelemetry_proto::tonic::{
     collector::{
         logs::v1::ExportLogsServiceRequest,
@@ -56,6 +58,8 @@ enum Answers {
     Never,
     /// A chat completion.
     Chat,
+    /// An empty message of gRPC with this status.
+    Grpc(u32),
 }
 
 /// An HTTP server that keeps what it is sent.
@@ -67,26 +71,33 @@ struct Server {
 
 type Keeper = (watch::Sender<Vec<Sent>>, Answers);
 
-async fn keep(State((keeper, answers)): State<Keeper>, request: Request) -> (StatusCode, Vec<u8>) {
+async fn keep(State((keeper, answers)): State<Keeper>, request: Request) -> Response {
     let (head, body) = request.into_parts();
     let body = to_bytes(body, 64 << 20).await.unwrap();
     let sent = Sent { path: head.uri.path().to_owned(), headers: head.headers, body };
     keeper.send_modify(|all| all.push(sent));
     match answers {
-        Answers::Empty(status) => (status, Vec::new()),
+        Answers::Empty(status) => status.into_response(),
         Answers::Partly => {
             let partial_success = Some(ExportTracePartialSuccess {
                 rejected_spans: 1,
                 error_message: "do not repeat me".to_owned(),
             });
-            (StatusCode::OK, ExportTraceServiceResponse { partial_success }.encode_to_vec())
+            ExportTraceServiceResponse { partial_success }.encode_to_vec().into_response()
         }
         Answers::Never => std::future::pending().await,
         Answers::Chat => {
             let message = json!({"role": "assistant", "content": "hello"});
             let choice = json!({"index": 0, "message": message, "finish_reason": "stop"});
             let reply = json!({"id": "chatcmpl-1", "model": "m-1", "choices": [choice]});
-            (StatusCode::OK, reply.to_string().into_bytes())
+            reply.to_string().into_response()
+        }
+        Answers::Grpc(status) => {
+            let mut trailers = HeaderMap::new();
+            trailers.insert("grpc-status", status.into());
+            let message = Full::new(Bytes::from_static(&[0; 5]));
+            let body = message.with_trailers(std::future::ready(Some(Ok(trailers))));
+            ([("content-type", "application/grpc")], Body::new(body)).into_response()
         }
     }
 }
@@ -527,6 +538,50 @@ async fn what_is_refused_for_good_is_counted_and_not_sent_again() {
     once.sort_unstable();
     once.dedup();
     assert_eq!((ids.len(), once.len()), (40, 40));
+}
+
+/// Makes one call of a gateway that exports by gRPC.
+async fn by_grpc(status: u32) -> (Server, Gateway) {
+    let receiver = Server::start(Answers::Grpc(status)).await;
+    let upstream = Upstream::start().await;
+    let table = otlp(receiver.address, "protocol = \"grpc\"\nevents = false");
+    let gateway = Gateway::start(&project(&upstream.provider("up", "openai"), &table)).await;
+    assert_eq!(gateway.send(ask("chat")).await.status, 200);
+    (receiver, gateway)
+}
+
+#[tokio::test]
+async fn grpc_sends_the_same_messages_with_their_length_before_them() {
+    let (receiver, gateway) = by_grpc(0).await;
+    let told = status_until(&gateway, |told| told["exported"] == 2).await;
+    assert_eq!(told, json!({"exported": 2, "dropped": 0, "last_error": null}));
+    gateway.end().await;
+    let sent = receiver.all();
+    let first = &sent[0];
+    assert_eq!(first.path, "/opentelemetry.proto.collector.trace.v1.TraceService/Export");
+    assert_eq!(
+        (&first.headers["content-type"], &first.headers["te"]),
+        (&"application/grpc".parse().unwrap(), &"trailers".parse().unwrap())
+    );
+    let (prefix, message) = first.body.split_at(5);
+    assert_eq!(
+        (prefix[0], u32::from_be_bytes(prefix[1..].try_into().unwrap())),
+        (0, u32::try_from(message.len()).unwrap())
+    );
+    let batch = ExportTraceServiceRequest::decode(message).unwrap();
+    assert_eq!(batch.resource_spans[0].scope_spans[0].spans.len(), 2);
+}
+
+#[tokio::test]
+async fn a_status_of_grpc_is_read_from_the_trailers() {
+    let (receiver, gateway) = by_grpc(3).await;
+    let told = status_until(&gateway, |told| told["dropped"] == 2).await;
+    let error = format!("{} answered with gRPC status 3", receiver.address);
+    assert_eq!(told, json!({"exported": 0, "dropped": 2, "last_error": error}));
+    gateway.end().await;
+    let (receiver, gateway) = by_grpc(14).await;
+    receiver.until(|sent| sent.iter().filter(|one| one.body == sent[0].body).count() > 1).await;
+    gateway.end().await;
 }
 
 #[tokio::test]
