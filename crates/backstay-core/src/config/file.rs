@@ -38,8 +38,7 @@ pub struct ProjectFile {
     pub log: LogFile,
     /// Who is told when something is wrong.
     pub alerts: AlertsFile,
-    /// OpenTelemetry: calls as traces, metrics and events, sent by OTLP. Without this table nothing is
-    /// sent, whatever the environment says.
+    /// OpenTelemetry. Without this table nothing is sent.
     pub otlp: Option<OtlpFile>,
     /// Any key of `call.toml`, for all calls. A call's own file wins, key by key.
     pub defaults: CallFile,

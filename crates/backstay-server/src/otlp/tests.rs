@@ -9,6 +9,7 @@ use std::{
 use backstay_core::{
     config::{Semconv, SourceFile, Sources, check},
     failure::{Cut, FailureClass, Violation},
+    price::quote::ProviderPrices,
     record::{
         AttemptKind, AttemptRecord, CallId, CallRecord, Cost, Degraded, Outcome, OutcomeReport,
         Usage, Variant,
@@ -127,7 +128,12 @@ fn provider() -> Arc<ProviderPlan> {
         wire: Protocol::OpenAi.wire(),
         upstream: Upstream::Http(Transport::new(endpoint, TransportOptions::default())),
     });
-    Arc::new(ProviderPlan { provider, limit: Limit::default(), windows: BTreeMap::new() })
+    Arc::new(ProviderPlan {
+        provider,
+        limit: Limit::default(),
+        windows: BTreeMap::new(),
+        prices: ProviderPrices::new("azure", None, &[]),
+    })
 }
 
 /// A project with one call, which has a schema, a check and parameters.

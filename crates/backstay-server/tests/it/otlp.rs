@@ -276,6 +276,7 @@ async fn a_call_arrives_with_its_attempts_below_the_clients_span() {
         [
             "backstay.attempts=2",
             "backstay.call=extract",
+            "backstay.cost.state=unknown",
             "backstay.degraded=none",
             "backstay.outcome=ok",
             "backstay.protocol=openai",
@@ -289,6 +290,7 @@ async fn a_call_arrives_with_its_attempts_below_the_clients_span() {
             "gen_ai.request.model=extract/ok",
             "gen_ai.request.temperature=0.0",
             "gen_ai.request.top_p=0.5",
+            "gen_ai.response.finish_reasons=[stop]",
             "gen_ai.response.model=extract/ok",
             "gen_ai.usage.cache_read.input_tokens=3",
             "gen_ai.usage.output_tokens=2",
