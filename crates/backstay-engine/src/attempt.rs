@@ -8,6 +8,7 @@ use backstay_core::{
     price::Price,
     record::{AttemptKind, AttemptRecord, Usage},
     tokens,
+    trace::TraceParent,
 };
 use backstay_providers::{
     accumulate::Accumulator,
@@ -33,6 +34,9 @@ pub(crate) const LARGEST_REPLY: usize = 32 << 20;
 /// An error reply is read this far.
 const LARGEST_ERROR: usize = 64 << 10;
 
+/// Where a request stands in a distributed trace: W3C Trace Context.
+const TRACEPARENT: http::HeaderName = http::HeaderName::from_static("traceparent");
+
 /// What one attempt is given.
 #[derive(Debug)]
 pub(crate) struct Order<'a> {
@@ -47,6 +51,8 @@ pub(crate) struct Order<'a> {
     pub(crate) deadline: Instant,
     /// Whether to wait for the target's concurrent attempts to end; not if another target is free.
     pub(crate) may_queue: bool,
+    /// What the target is told of the trace.
+    pub(crate) trace: Option<TraceParent>,
 }
 
 /// A complete, valid answer.
@@ -208,7 +214,12 @@ pub(crate) fn blank_record(order: &Order<'_>, began: Instant) -> AttemptRecord {
 /// Everything that can say no before a byte is sent.
 async fn admit(order: &Order<'_>) -> Result<(WireRequest, Sent), Failure> {
     fits_window(order)?;
-    let request = order.entry.provider.wire.encode(order.prompt, &order.entry.name.model)?;
+    let mut request = order.entry.provider.wire.encode(order.prompt, &order.entry.name.model)?;
+    if let Some(parent) = order.trace
+        && let Ok(value) = parent.to_string().parse()
+    {
+        request.headers.push((TRACEPARENT, value));
+    }
     let place = order.entry.gate.state.place(order.deadline, order.may_queue).await?;
     let began = Instant::now();
     let lease = order.deadline.saturating_duration_since(began);

@@ -216,6 +216,7 @@ impl Call<'_> {
             started_ms: self.request.id.unix_millis(),
             deadline: self.deadline(),
             may_queue: !plan.has_room_beside(index, &self.attempts),
+            trace: self.engine.traceparent(&self.request, self.attempts.len()),
         };
         self.under_way = Some(blank_record(&order, Instant::now()));
         let attempted = attempt(&order).await;

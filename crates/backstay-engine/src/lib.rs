@@ -26,6 +26,7 @@ use backstay_core::{
     output::Schema,
     record::{CallId, CallRecord, OutcomeReport},
     release::CallSpec,
+    trace::{Sampling, TraceParent},
 };
 use backstay_store::recorder::Recorder;
 use quick_cache::sync::Cache;
@@ -74,6 +75,8 @@ pub struct Engine {
     schemas: Cache<CacheKey, Arc<Schema>>,
     sink: Sink,
     observers: Vec<Arc<dyn Observer>>,
+    /// Which calls are traced; `None`: none, and nobody exports spans.
+    sampling: Option<Sampling>,
     clock: Clock,
     entropy: Entropy,
     tasks: TaskTracker,
@@ -98,6 +101,7 @@ impl Engine {
             schemas: Cache::new(MOST_SCHEMAS),
             sink,
             observers: Vec::new(),
+            sampling: None,
             clock,
             entropy,
             tasks: TaskTracker::new(),
@@ -110,6 +114,21 @@ impl Engine {
     pub fn with_observers(mut self, observers: Vec<Arc<dyn Observer>>) -> Self {
         self.observers = observers;
         self
+    }
+
+    /// The same engine, whose calls have spans of their own in traces.
+    #[must_use]
+    pub fn with_sampling(mut self, sampling: Option<Sampling>) -> Self {
+        self.sampling = sampling;
+        self
+    }
+
+    /// What attempt `number` of a call tells its target of the trace that it belongs to: its own span,
+    /// or the client's as it came where no spans are made here. Nothing if nobody traces.
+    pub(crate) fn traceparent(&self, request: &Request, number: usize) -> Option<TraceParent> {
+        let Some(sampling) = self.sampling else { return request.trace };
+        let call = sampling.call(request.id.0.into_bytes(), request.trace.as_ref());
+        Some(call.attempt(number))
     }
 
     /// The plans in force.

@@ -12,7 +12,7 @@ use backstay_engine::Sink;
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use crate::state::Server;
+use crate::{otlp::Status as OtlpStatus, state::Server};
 
 pub(crate) fn routes() -> Router<Arc<Server>> {
     Router::new().route("/healthz", get(alive)).route("/readyz", get(ready))
@@ -34,11 +34,23 @@ async fn ready(State(server): State<Arc<Server>>) -> Response {
         "under_way": engine.under_way(),
         "project": server.broken().as_deref().unwrap_or("ok"),
         "records": records(engine.sink()),
+        "otlp": otlp(&server.otlp()),
         "breakers": engine.targets().open_breakers().into_iter().map(|(call, target, state)| {
             json!({"call": call, "target": target.to_string(), "state": format!("{state:?}")})
         }).collect::<Vec<_>>(),
     });
     (status, axum::Json(body)).into_response()
+}
+
+fn otlp(status: &OtlpStatus) -> Value {
+    if !status.enabled {
+        return Value::Null;
+    }
+    json!({
+        "exported": status.exported,
+        "dropped": status.dropped,
+        "last_error": status.last_error,
+    })
 }
 
 fn records(sink: &Sink) -> Value {

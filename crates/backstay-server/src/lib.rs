@@ -12,6 +12,7 @@ mod health;
 #[cfg(test)]
 mod manual;
 pub mod metrics;
+mod otlp;
 mod scrape;
 pub mod serve;
 mod state;

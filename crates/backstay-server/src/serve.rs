@@ -17,7 +17,7 @@ use backstay_control::{
     project::load,
     watch::Watch,
 };
-use backstay_core::config::{Mistake, Project};
+use backstay_core::config::{Mistake, OtlpConfig, Project};
 use backstay_engine::{
     Engine, Observer, Sink,
     clock::{Clock, Entropy},
@@ -50,6 +50,7 @@ use crate::{
     desk::{Desk, Pulse},
     gateway, health,
     metrics::Metrics,
+    otlp::{Export, Exporter, Telemetry},
     scrape,
     state::{Limits, Peer, Server},
 };
@@ -101,6 +102,9 @@ pub enum ServeError {
         /// Why.
         source: std::io::Error,
     },
+    /// Telemetry cannot be exported as the project asks.
+    #[error("{0}")]
+    Otlp(String),
     /// The recorder's thread does not start.
     #[error("the recorder's thread does not start: {0}")]
     Thread(std::io::Error),
@@ -122,6 +126,7 @@ pub struct Started {
     dir: PathBuf,
     drain: Duration,
     warnings: Vec<String>,
+    export: Option<Export>,
 }
 
 /// The part that changes plans.
@@ -133,6 +138,8 @@ struct Control {
     delivery: Delivery,
     /// Where links in notifications lead, unless the project says where.
     address: SocketAddr,
+    /// The `[otlp]` that the process was started with.
+    otlp: Option<OtlpConfig>,
 }
 
 impl Control {
@@ -154,7 +161,7 @@ pub async fn start(options: &Options) -> Result<Started, ServeError> {
     let watch = Watch::start(&options.dir);
     let project = load(&options.dir).map_err(ServeError::Project)?;
     let store = options.dir.join(&project.store.path);
-    let mut registry = SqliteRegistry::open(&store)?;
+    let registry = SqliteRegistry::open(&store)?;
     let keys = Keys::new(&registry.key_list()?);
     let address = options.listen.unwrap_or(project.server.listen);
     if !address.ip().is_loopback() && !keys.required() {
@@ -163,23 +170,41 @@ pub async fn start(options: &Options) -> Result<Started, ServeError> {
     let listener = TcpListener::bind(address)
         .await
         .map_err(|source| ServeError::Listen { address, source })?;
+    assemble(options, project, registry, (listener, keys, watch))
+}
+
+/// Puts all parts together around the engine, with the project's plans in force.
+fn assemble(
+    options: &Options,
+    project: Project,
+    mut registry: SqliteRegistry,
+    (listener, keys, watch): (TcpListener, Keys, Watch),
+) -> Result<Started, ServeError> {
+    let store = options.dir.join(&project.store.path);
     let sink = if options.log { Sink::Log(open_log(&store)?) } else { Sink::Off };
+    let telemetry = Telemetry::prepare(project.otlp.as_ref(), &options.dir, options.seed)
+        .map_err(ServeError::Otlp)?;
+    let otlp = telemetry.exporter;
     let metrics = Arc::new(Metrics::default());
     let pulse = Arc::new(Pulse::default());
-    let engine = Engine::new(sink, Clock::System, Entropy::seeded(options.seed));
-    let engine = Arc::new(engine.with_observers(observers(&metrics, &pulse)));
+    let engine = Engine::new(sink, Clock::System, Entropy::seeded(options.seed))
+        .with_observers(observers(&metrics, &pulse, otlp.as_ref()))
+        .with_sampling(otlp.as_ref().and_then(|exporter| exporter.sampling()));
+    let engine = Arc::new(engine);
     let mut compiler = Compiler::new(&options.dir, Arc::clone(engine.targets()));
     let (plans, mut warnings) = compiler.compile(&project, &mut registry, now_ms(&engine))?;
     metrics.learn(&plans);
     engine.publish(plans);
-    let address = listener.local_addr().unwrap_or(address);
+    warnings.extend(telemetry.missing);
+    let address = listener.local_addr().unwrap_or(project.server.listen);
     let (receivers, broken) = Receivers::build(&options.dir, &project, address);
     warnings.extend(broken);
     let alerts = Box::new(SqliteAlerts::open(&store)?);
     let delivery = Delivery::new(alerts, receivers, Clock::System, !options.seed);
     let desk = Desk::new(store.clone(), SqliteAlerts::open(&store)?, pulse, now_ms(&engine));
     desk.set_receivers(&project.receivers);
-    let server = Arc::new(Server::new(engine, keys, limits(&project), desk, metrics));
+    let server =
+        Arc::new(Server::new(engine, keys, limits(&project), desk, metrics).with_otlp(otlp));
     Ok(Started {
         server,
         listener,
@@ -189,17 +214,25 @@ pub async fn start(options: &Options) -> Result<Started, ServeError> {
             retention: retention(&project),
             delivery,
             address,
+            otlp: project.otlp,
         })),
         watch,
         dir: options.dir.clone(),
         drain: project.server.drain,
         warnings,
+        export: telemetry.export,
     })
 }
 
-/// Who is told of each call on its path.
-fn observers(metrics: &Arc<Metrics>, pulse: &Arc<Pulse>) -> Vec<Arc<dyn Observer>> {
-    vec![Arc::clone(metrics) as Arc<dyn Observer>, Arc::clone(pulse) as Arc<dyn Observer>]
+/// Everyone who is told of each call on its path, besides the call log.
+fn observers(
+    metrics: &Arc<Metrics>,
+    pulse: &Arc<Pulse>,
+    otlp: Option<&Arc<Exporter>>,
+) -> Vec<Arc<dyn Observer>> {
+    let otlp = otlp.map(|exporter| -> Arc<dyn Observer> { Arc::<Exporter>::clone(exporter) });
+    let own: [Arc<dyn Observer>; 2] = [Arc::<Metrics>::clone(metrics), Arc::<Pulse>::clone(pulse)];
+    own.into_iter().chain(otlp).collect()
 }
 
 /// Opens the call log; what an earlier process did not get to store is stored first.
@@ -268,6 +301,10 @@ impl Started {
             Arc::clone(&self.server),
             Arc::clone(&self.control),
         )));
+        let exported = CancellationToken::new();
+        let exporting = self.export.map(|export| {
+            tasks.spawn(export.run(Arc::clone(self.server.engine()), exported.clone()))
+        });
         tasks.spawn(
             ending.clone().run_until_cancelled_owned(api::tell_events(Arc::clone(&self.server))),
         );
@@ -290,9 +327,15 @@ impl Started {
         ending.cancel();
         tasks.close();
         drain(self.server.engine(), connections, self.drain).await;
+        exported.cancel();
         close_log(self.server.engine()).await;
         if timeout(LAST_NOTICE, telling).await.is_err() {
             tracing::warn!("a notification may be sent again: nobody knows whether it arrived");
+        }
+        if let Some(exporting) = exporting
+            && let Err(error) = exporting.await
+        {
+            tracing::error!(%error, "the export of telemetry ended in a panic");
         }
     }
 }
@@ -431,6 +474,9 @@ fn reload_once(server: &Server, control: &Mutex<Control>, dir: &Path) {
             let (receivers, broken) = Receivers::build(dir, &project, control.address);
             broken.iter().for_each(|warning| tracing::warn!("{warning}"));
             control.delivery.set_receivers(receivers);
+            if project.otlp != control.otlp {
+                tracing::warn!("the table [otlp] has changed; it takes effect at the next start");
+            }
             server.set_broken(None);
             tracing::info!(calls = project.calls.len(), "the project was reloaded");
         }

@@ -14,7 +14,12 @@ use backstay_core::failure::{Failure, FailureClass};
 use backstay_engine::Engine;
 use http::HeaderMap;
 
-use crate::{auth::Keys, desk::Desk, metrics::Metrics};
+use crate::{
+    auth::Keys,
+    desk::Desk,
+    metrics::Metrics,
+    otlp::{Exporter, Status as OtlpStatus},
+};
 
 /// Bounds of what comes in.
 #[derive(Clone, Copy, Debug)]
@@ -38,6 +43,8 @@ pub(crate) struct Server {
     /// Why the project on disk is not the one in force, if it is not.
     broken: ArcSwap<Option<String>>,
     draining: AtomicBool,
+    /// The export of telemetry, if the project asks for one.
+    otlp: Option<Arc<Exporter>>,
     /// Requests whose bodies are being read; the engine does not know of them yet.
     arriving: AtomicUsize,
     desk: Desk,
@@ -68,10 +75,22 @@ impl Server {
             limits: ArcSwap::from_pointee(limits),
             broken: ArcSwap::from_pointee(None),
             draining: AtomicBool::new(false),
+            otlp: None,
             arriving: AtomicUsize::new(0),
             desk,
             metrics,
         }
+    }
+
+    /// The same server, whose telemetry is exported.
+    pub(crate) fn with_otlp(mut self, otlp: Option<Arc<Exporter>>) -> Self {
+        self.otlp = otlp;
+        self
+    }
+
+    /// How the export of telemetry fares.
+    pub(crate) fn otlp(&self) -> OtlpStatus {
+        self.otlp.as_ref().map(|exporter| exporter.status()).unwrap_or_default()
     }
 
     pub(crate) fn engine(&self) -> &Arc<Engine> {

@@ -10,6 +10,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::otlp::OtlpFile;
 use super::prices::PriceFile;
 use super::units::{Points, SecretRef, Share, Size, Time};
 use crate::alert::Severity;
@@ -37,6 +38,8 @@ pub struct ProjectFile {
     pub log: LogFile,
     /// Who is told when something is wrong.
     pub alerts: AlertsFile,
+    /// OpenTelemetry. Without this table nothing is sent.
+    pub otlp: Option<OtlpFile>,
     /// Any key of `call.toml`, for all calls. A call's own file wins, key by key.
     pub defaults: CallFile,
 }

@@ -13,6 +13,7 @@ use serde_json::Value;
 pub mod file;
 pub mod mistake;
 pub mod notify;
+pub mod otlp;
 pub mod place;
 pub mod prices;
 pub mod project;
@@ -28,6 +29,7 @@ mod shape;
 pub use file::NotifyKind;
 pub use mistake::Mistake;
 pub use notify::ReceiverConfig;
+pub use otlp::{OtlpConfig, OtlpProtocol, Semconv};
 pub use place::SourceFile;
 pub use project::{
     HttpConfig, LogConfig, Project, ProviderConfig, Reach, ServerConfig, Setting, SimConfig,

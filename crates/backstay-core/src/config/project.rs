@@ -9,6 +9,7 @@ use super::{
     file::{KindName, ProjectFile, ProviderFile},
     mistake::{Mistake, nearest, one_of},
     notify::{self, ReceiverConfig},
+    otlp::{self, OtlpConfig},
     place::Toml,
     prices::check_price,
     rules::{Rules, is_header_name, is_secret_header, names_private_host, url_fault},
@@ -28,6 +29,8 @@ pub struct Project {
     pub store: StoreConfig,
     /// How long the call log is kept.
     pub log: LogConfig,
+    /// Where telemetry is sent, if it is.
+    pub otlp: Option<OtlpConfig>,
     /// The providers by name.
     pub providers: BTreeMap<String, ProviderConfig>,
     /// What the project says of prices, in the order in which it is asked.
@@ -221,6 +224,9 @@ impl Project {
 
     /// Every secret that the project names, with the path of its key in `backstay.toml`.
     pub fn secrets(&self) -> impl Iterator<Item = (Vec<String>, &SecretRef)> {
+        let otlp = self.otlp.iter().flat_map(OtlpConfig::secrets).map(|(header, secret)| {
+            (["otlp", "headers", header].map(str::to_owned).to_vec(), secret)
+        });
         let providers = self.providers.iter().flat_map(|(name, provider)| {
             let at = move |rest: &[&str]| -> Vec<String> {
                 ["providers", name].iter().chain(rest).map(|s| (*s).to_owned()).collect()
@@ -247,7 +253,7 @@ impl Project {
             let key = receiver.routing_key.as_ref().map(|secret| (at("routing_key"), secret));
             url.into_iter().chain(key)
         });
-        providers.chain(receivers)
+        providers.chain(receivers).chain(otlp)
     }
 }
 
@@ -319,10 +325,11 @@ pub(super) fn check(
         prices.filter_map(|(pattern, price)| check_price(pattern, &price, &named, &mut rules));
     let mut prices: Vec<_> = prices.collect();
     prices.sort_by_cached_key(PriceRule::order);
+    let otlp = file.otlp.map(|file| otlp::check(file, &mut rules));
     let store = StoreConfig { path: file.store.path.into() };
     let direct = CallSpec::direct();
     let calls = BTreeMap::new();
-    rules.done(Project { server, store, log, providers, prices, receivers, calls, direct })
+    rules.done(Project { server, store, log, otlp, providers, prices, receivers, calls, direct })
 }
 
 /// The address that links begin with.

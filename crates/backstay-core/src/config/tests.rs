@@ -55,6 +55,23 @@ fn an_empty_project_is_valid() {
     assert_eq!(project.log.bodies, Duration::from_secs(14 * 86_400));
     assert_eq!(project.store.path, PathBuf::from(".backstay"));
     assert!(project.providers.is_empty() && project.calls.is_empty());
+    assert_eq!(project.otlp, None, "nothing is sent unless it is asked for");
+}
+
+#[test]
+fn telemetry_is_sent_where_it_can_be_and_without_secrets_in_the_open() {
+    let root = "[otlp]\nendpoint = \"collector:4318\"\nsample = 2\nprotocol = \"http/json\"\n\
+                headers = { authorization = \"Bearer x\", \"a b\" = \"c\" }\n";
+    let found = mistakes(&sources(root, Vec::new()));
+    for told in [
+        "backstay.toml:2:12: otlp.endpoint",
+        "backstay.toml:3:10: otlp.sample",
+        "backstay.toml:4:12: otlp.protocol",
+        "otlp.headers.authorization: a secret stands here in plain text",
+        "this is not the name of a header",
+    ] {
+        assert!(found.contains(told), "{told} is not in:\n{found}");
+    }
 }
 
 #[test]
@@ -77,12 +94,16 @@ fn a_project_with_every_key_loads() {
             "providers.openai.api_key",
             "alerts.notify.0.url",
             "alerts.notify.1.routing_key",
+            "otlp.headers.authorization",
         ]
     );
     let names: Vec<_> = project.receivers.iter().map(|one| one.name.as_str()).collect();
     assert_eq!(names, ["hook", "pagerduty-2", "smtp-3"]);
     assert_eq!(project.receivers[0].rules, [Rule::ErrorRate, Rule::Shed]);
     assert_eq!(project.server.url.as_deref(), Some("https://backstay.example.com"));
+    let otlp = project.otlp.as_ref().unwrap();
+    assert_eq!(otlp.endpoint.as_deref(), Some("https://collector.example.com:4318"));
+    assert_eq!((otlp.sample, otlp.semconv), (0.1, Some(Semconv::Experimental)));
     let Reach::Http(azure) = &project.providers.get("azure").unwrap().reach else { panic!() };
     assert_eq!(azure.auth_header.as_deref(), Some("api-key"));
 }

@@ -42,6 +42,8 @@ pub struct Body {
     left: usize,
     limit: usize,
     unpacking: Option<MultiGzDecoder<Bounded>>,
+    /// What came after the body.
+    trailers: Option<HeaderMap>,
     /// Why reading stopped: a broken body never looks like one that has ended.
     failed: Option<Failure>,
 }
@@ -61,6 +63,7 @@ impl Body {
             left: limit,
             limit,
             unpacking: None,
+            trailers: None,
             failed: None,
         }
     }
@@ -97,7 +100,13 @@ impl Body {
                 return self.end_of_packed();
             };
             let frame = frame.map_err(|error| self.fail(fault::in_body(&error, self.peer())))?;
-            let Ok(data) = frame.into_data() else { continue };
+            let data = match frame.into_data() {
+                Ok(data) => data,
+                Err(other) => {
+                    self.trailers = other.into_trailers().ok().or(self.trailers.take());
+                    continue;
+                }
+            };
             let data = self.unpack(data)?;
             if data.len() > self.left {
                 return Err(self.too_large());
@@ -111,6 +120,12 @@ impl Body {
             }
         }
         self.failed.clone().map_or(Ok(None), Err)
+    }
+
+    /// The headers that came after the body; none before its end.
+    #[must_use]
+    pub fn trailers(&self) -> Option<&HeaderMap> {
+        self.trailers.as_ref()
     }
 
     /// The rest of the body in one piece.

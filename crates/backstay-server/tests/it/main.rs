@@ -15,4 +15,5 @@ mod bad_input;
 mod fault_matrix;
 mod harness;
 mod metrics;
+mod otlp;
 mod reading;
