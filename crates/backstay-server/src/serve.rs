@@ -14,14 +14,17 @@ use backstay_control::{
     project::load,
     watch::Watch,
 };
-use backstay_core::config::{Mistake, Project};
+use backstay_core::{
+    config::{Mistake, Project},
+    privacy::PseudonymKey,
+};
 use backstay_engine::{
     Engine, Sink,
     clock::{Clock, Entropy},
     plan::Plans,
 };
 use backstay_store::{
-    RegistryStore, Retention, Spool, StoreError,
+    RegistryStore, Retention, Spool, StoreError, pseudonym_key,
     recorder::{Limits as RecorderLimits, Recorder},
     sqlite::{SqliteRecords, SqliteRegistry},
 };
@@ -64,6 +67,8 @@ pub struct Options {
     pub log: bool,
     /// Where the engine's random numbers start.
     pub seed: u64,
+    /// Random bytes for the store's key of pseudonyms, if it has none yet.
+    pub fresh_key: [u8; 32],
 }
 
 /// Why a server did not start, or ended badly.
@@ -147,7 +152,10 @@ pub async fn start(options: &Options) -> Result<Started, ServeError> {
         .map_err(|source| ServeError::Listen { address, source })?;
     let sink = if options.log { Sink::Log(open_log(&store)?) } else { Sink::Off };
     let engine = Arc::new(Engine::new(sink, Clock::System, Entropy::seeded(options.seed)));
-    let mut compiler = Compiler::new(&options.dir, Arc::clone(engine.targets()));
+    let key = pseudonym_key::read_or_make(&store, &options.fresh_key)?;
+    let key = PseudonymKey::new(&key).map_err(CompileError::Privacy)?;
+    let mut compiler =
+        Compiler::new(&options.dir, Arc::clone(engine.targets())).with_pseudonyms(key);
     let (plans, warnings) = compiler.compile(&project, &mut registry, now_ms(&engine))?;
     engine.publish(plans);
     let server = Arc::new(Server::new(engine, keys, limits(&project)));

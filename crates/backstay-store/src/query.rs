@@ -21,6 +21,8 @@ pub struct Filter {
     pub release: Option<String>,
     /// A target that was attempted: `provider/model`.
     pub target: Option<String>,
+    /// Any of these units, as they are kept; empty means all.
+    pub units: Vec<String>,
     /// Any of these outcomes; empty means all. See [`Filter::outcomes_named`].
     pub outcomes: Vec<Outcome>,
     /// Only calls that failed, whatever was answered in place.
@@ -46,6 +48,7 @@ impl Default for Filter {
             call: None,
             release: None,
             target: None,
+            units: Vec::new(),
             outcomes: Vec::new(),
             failures_only: false,
             degraded_only: false,
@@ -79,6 +82,8 @@ impl Filter {
                 record.attempts.iter().any(|attempt| attempt.target == *target)
             })
             && (self.outcomes.is_empty() || self.outcomes.contains(&record.outcome))
+            && (self.units.is_empty()
+                || record.unit.as_ref().is_some_and(|unit| self.units.contains(unit)))
             && (!self.failures_only || record.outcome.failure().is_some())
             && (!self.degraded_only || record.degraded != Degraded::None)
             && self.since_ms.is_none_or(|since| started >= since)

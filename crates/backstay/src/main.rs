@@ -44,6 +44,7 @@ fn run(command: Command) -> anyhow::Result<Exit> {
         Command::Log(args) => commands::log::run(&args),
         Command::Show(args) => commands::show::run(&args),
         Command::Prices(args) => commands::prices::run(&args),
+        Command::Erase(args) => commands::erase::run(&args),
         Command::Keys(args) => commands::keys::run(&args),
         Command::Completions { shell } => {
             // Not straight to stdout: the generator panics where nobody reads to the end.

@@ -13,6 +13,7 @@ use serde_json::{Map, Value};
 use super::prices::PriceFile;
 use super::units::{Points, SecretRef, Share, Size, Time};
 use crate::alert::Severity;
+use crate::privacy::{Lists, Units};
 use crate::release::{
     Backoff, BreakerPolicy, Budget, Capture, Checks, DegradePlan, DegradeStep, StreamMode,
     TargetName,
@@ -37,6 +38,8 @@ pub struct ProjectFile {
     pub log: LogFile,
     /// Who is told when something is wrong.
     pub alerts: AlertsFile,
+    /// How people are named in the call log.
+    pub privacy: PrivacyFile,
     /// Any key of `call.toml`, for all calls. A call's own file wins, key by key.
     pub defaults: CallFile,
 }
@@ -224,15 +227,16 @@ pub struct ScheduledFile {
     pub fault: String,
 }
 
-/// How long the call log is kept.
+/// How long the call log is kept: `bodies` at most as long as `metadata`, and that at most as long as
+/// `rollups`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct LogFile {
     /// Requests and answers, after redaction.
     pub bodies: Time,
-    /// One line a call: outcome, times, tokens.
+    /// Everything else of a call: unit, outcome, times, tokens, attempts, reports.
     pub metadata: Time,
-    /// Sums by the minute and hour. Checked, but not used by this version.
+    /// Sums by the minute, hour and day; they name nobody.
     pub rollups: Time,
 }
 
@@ -240,6 +244,19 @@ impl Default for LogFile {
     fn default() -> Self {
         Self { bodies: days(14), metadata: days(90), rollups: days(400) }
     }
+}
+
+/// How people are named in the call log.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct PrivacyFile {
+    /// The key of pseudonyms, as a reference: `env:NAME` or `file:/path`; 16 bytes or more. Several
+    /// gateways with one key make the same pseudonyms. Left out, one is made in the store directory.
+    pub key: Option<SecretRef>,
+    /// How the unit of a call is kept: `redacted` (as it is, unless it looks like a person's data or a
+    /// secret; then as a pseudonym) or `pseudonym` (always as a pseudonym).
+    #[schemars(schema_with = "unit_forms")]
+    pub units: Units,
 }
 
 /// Who is told when something is wrong.
@@ -547,6 +564,29 @@ pub struct CaptureFile {
     /// secret or a person's data) or `full` (only known secrets are removed).
     #[schemars(schema_with = "captures")]
     pub bodies: Capture,
+    /// What is never kept, as JSON paths: `$.inputs.patient.name`, `$.messages[*].content`,
+    /// `$.answer.notes`, `$.unit`, `$..ssn`. Also with `bodies = "full"`.
+    #[schemars(schema_with = "paths")]
+    pub deny: Vec<String>,
+    /// What is no person's data, whatever it looks like, as JSON paths. Secrets are removed all the
+    /// same.
+    #[schemars(schema_with = "paths")]
+    pub allow: Vec<String>,
+    /// What is kept as a pseudonym, as JSON paths: the same value always gets the same one.
+    #[schemars(schema_with = "paths")]
+    pub pseudonymize: Vec<String>,
+}
+
+impl CaptureFile {
+    /// Its lists.
+    #[must_use]
+    pub fn lists(&self) -> Lists {
+        Lists {
+            deny: self.deny.clone(),
+            allow: self.allow.clone(),
+            pseudonymize: self.pseudonymize.clone(),
+        }
+    }
 }
 
 /// What a variant is assigned to.
@@ -682,6 +722,15 @@ fn stream_modes(_: &mut SchemaGenerator) -> Schema {
 
 fn captures(_: &mut SchemaGenerator) -> Schema {
     words(&["none", "redacted", "full"])
+}
+
+fn unit_forms(_: &mut SchemaGenerator) -> Schema {
+    words(&["redacted", "pseudonym"])
+}
+
+fn paths(_: &mut SchemaGenerator) -> Schema {
+    let path = json_schema!({ "title": "JSON path", "type": "string" });
+    json_schema!({ "type": "array", "items": path, "maxItems": 100, "uniqueItems": true })
 }
 
 fn units(_: &mut SchemaGenerator) -> Schema {

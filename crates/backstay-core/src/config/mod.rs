@@ -30,8 +30,8 @@ pub use mistake::Mistake;
 pub use notify::ReceiverConfig;
 pub use place::SourceFile;
 pub use project::{
-    HttpConfig, LogConfig, Project, ProviderConfig, Reach, ServerConfig, Setting, SimConfig,
-    SimFault, SimScheduled, StoreConfig, WireKind, secret_mistakes,
+    HttpConfig, LogConfig, PrivacyConfig, Project, ProviderConfig, Reach, ServerConfig, Setting,
+    SimConfig, SimFault, SimScheduled, StoreConfig, WireKind, secret_mistakes,
 };
 pub use units::SecretRef;
 

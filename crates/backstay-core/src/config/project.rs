@@ -16,6 +16,7 @@ use super::{
 };
 use crate::{
     price::quote::{PriceRule, ProviderPrices, Quote},
+    privacy::Units,
     release::{CallSpec, TargetName},
 };
 
@@ -28,6 +29,8 @@ pub struct Project {
     pub store: StoreConfig,
     /// How long the call log is kept.
     pub log: LogConfig,
+    /// How people are named in it.
+    pub privacy: PrivacyConfig,
     /// The providers by name.
     pub providers: BTreeMap<String, ProviderConfig>,
     /// What the project says of prices, in the order in which it is asked.
@@ -71,6 +74,15 @@ pub struct LogConfig {
     pub metadata: Duration,
     /// Sums by the minute and hour.
     pub rollups: Duration,
+}
+
+/// How people are named in the call log.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PrivacyConfig {
+    /// The key of pseudonyms; `None`: the one in the store directory.
+    pub key: Option<SecretRef>,
+    /// How units are kept.
+    pub units: Units,
 }
 
 /// A provider.
@@ -221,6 +233,8 @@ impl Project {
 
     /// Every secret that the project names, with the path of its key in `backstay.toml`.
     pub fn secrets(&self) -> impl Iterator<Item = (Vec<String>, &SecretRef)> {
+        let path = || ["privacy", "key"].map(str::to_owned).to_vec();
+        let own = self.privacy.key.iter().map(move |secret| (path(), secret));
         let providers = self.providers.iter().flat_map(|(name, provider)| {
             let at = move |rest: &[&str]| -> Vec<String> {
                 ["providers", name].iter().chain(rest).map(|s| (*s).to_owned()).collect()
@@ -247,7 +261,7 @@ impl Project {
             let key = receiver.routing_key.as_ref().map(|secret| (at("routing_key"), secret));
             url.into_iter().chain(key)
         });
-        providers.chain(receivers)
+        own.chain(providers).chain(receivers)
     }
 }
 
@@ -306,6 +320,11 @@ pub(super) fn check(
         let reason = "bodies would be kept longer than the lines that name them";
         rules.say(&["log", path], reason, "make `bodies` at most as long as `metadata`");
     }
+    if log.metadata > log.rollups {
+        let path = if rules.typed(&["log", "metadata"]) { "metadata" } else { "rollups" };
+        let reason = "calls would be kept longer than the sums that they are part of";
+        rules.say(&["log", path], reason, "make `metadata` at most as long as `rollups`");
+    }
     let named: Vec<String> = file.providers.keys().cloned().collect();
     let mut providers = BTreeMap::new();
     for (name, provider) in file.providers {
@@ -321,8 +340,9 @@ pub(super) fn check(
     prices.sort_by_cached_key(PriceRule::order);
     let store = StoreConfig { path: file.store.path.into() };
     let direct = CallSpec::direct();
+    let privacy = PrivacyConfig { key: file.privacy.key, units: file.privacy.units };
     let calls = BTreeMap::new();
-    rules.done(Project { server, store, log, providers, prices, receivers, calls, direct })
+    rules.done(Project { server, store, log, privacy, providers, prices, receivers, calls, direct })
 }
 
 /// The address that links begin with.

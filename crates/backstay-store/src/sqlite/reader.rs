@@ -292,6 +292,11 @@ pub(super) fn conditions(filter: &Filter) -> (String, Vec<Box<dyn ToSql>>) {
     if filter.degraded_only {
         sql.push_str(" AND c.degraded <> 'none'");
     }
+    if !filter.units.is_empty() {
+        let marks = vec!["?"; filter.units.len()].join(", ");
+        sql.push_str(&format!(" AND c.unit IN ({marks})"));
+        values.extend(filter.units.iter().map(|unit| Box::new(unit.clone()) as Box<dyn ToSql>));
+    }
     if !filter.outcomes.is_empty() {
         let marks = vec!["?"; filter.outcomes.len()].join(", ");
         sql.push_str(&format!(" AND c.outcome IN ({marks})"));

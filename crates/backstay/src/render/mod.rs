@@ -2,6 +2,7 @@
 
 mod calls;
 mod demo;
+mod erase;
 mod plain;
 mod prices;
 
@@ -9,6 +10,7 @@ use std::io::{self, Write};
 
 pub(crate) use calls::{call, calls, more_calls};
 pub(crate) use demo::{SceneReport, Streamed, demo_begins, demo_ends, scene, scene_begins};
+pub(crate) use erase::{ask_to_erase, traces};
 pub(crate) use plain::{
     answer, classes, completions, error, faults, initialised, key_made, key_revoked, keys,
     listening, mistakes, mistakes_json, sound,

@@ -14,6 +14,7 @@ mod cli;
 mod golden;
 mod http;
 mod kill9;
+mod privacy;
 mod redaction;
 mod serve;
 mod ssrf;
