@@ -22,7 +22,7 @@ const SHOWN: usize = 150;
 type Check = fn(&Lane<'_>) -> anyhow::Result<()>;
 
 /// The lanes in their order: what is fast and fails often comes first.
-const LANES: [(&str, Check); 11] = [
+const LANES: [(&str, Check); 13] = [
     ("fmt", |lane| lane.cargo(&["fmt", "--all", "--check"])),
     ("clippy", |lane| {
         lane.cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])
@@ -34,7 +34,9 @@ const LANES: [(&str, Check); 11] = [
     ("build", |lane| lane.cargo(&["build", "--package", "backstay"])),
     ("clients-python-openai", clients::python_openai),
     ("clients-python-anthropic", clients::python_anthropic),
+    ("clients-python-outcomes", clients::python_outcomes),
     ("clients-node-openai", clients::node_openai),
+    ("clients-node-outcomes", clients::node_outcomes),
     ("real-model", real_model::lane),
 ];
 
