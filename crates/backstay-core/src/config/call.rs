@@ -10,8 +10,10 @@ use regex::Regex;
 use serde_json::{Map, Value};
 
 use super::{
-    CALL_FILES, CallSources, content,
-    file::{BreakerFile, BudgetFile, CallFile, CaptureFile, DegradeFile, RolloutFile},
+    CALL_FILES, CallSources,
+    capture::CaptureFile,
+    content,
+    file::{BreakerFile, BudgetFile, CallFile, DegradeFile, RolloutFile},
     mistake::{Mistake, nearest, one_of},
     place::{SourceFile, Toml},
     read,

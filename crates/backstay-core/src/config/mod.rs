@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+pub mod capture;
 pub mod file;
 pub mod mistake;
 pub mod notify;

@@ -33,8 +33,8 @@ fn told(traces: &Traces, erased: bool) -> String {
     }
     let mut lines: Vec<String> = Vec::new();
     for day in &traces.days {
-        let date = |from, to| day.day.get(from..to).unwrap_or_default();
-        let date = format!("{}-{}-{}", date(0, 4), date(4, 6), date(6, 10));
+        let part = |from, to| day.day.get(from..to).unwrap_or_default();
+        let date = format!("{}-{}-{}", part(0, 4), part(4, 6), part(6, 8));
         lines.push(format!("{date}  {} calls, {} reports", day.calls, day.reports));
     }
     if traces.spooled > 0 {
