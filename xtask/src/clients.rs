@@ -25,10 +25,23 @@ pub(crate) fn python_anthropic(lane: &Lane<'_>) -> anyhow::Result<()> {
     python(lane, "test_anthropic")
 }
 
+/// The helpers for Python in the manual's page on outcomes.
+pub(crate) fn python_outcomes(lane: &Lane<'_>) -> anyhow::Result<()> {
+    python(lane, "test_outcomes")
+}
+
 /// OpenAI's SDK for Node.js.
 pub(crate) fn node_openai(lane: &Lane<'_>) -> anyhow::Result<()> {
+    node(lane, "openai.test.mjs")
+}
+
+/// The helpers for TypeScript in the manual's page on outcomes.
+pub(crate) fn node_outcomes(lane: &Lane<'_>) -> anyhow::Result<()> {
+    node(lane, "outcomes.test.mjs")
+}
+
+fn node(lane: &Lane<'_>, test: &str) -> anyhow::Result<()> {
     let package = lane.setup().node_package("node-clients", "clients/node")?;
-    let test = "openai.test.mjs";
     let source = lane.workspace.root.join("tests/clients/node").join(test);
     // Node looks for packages next to the file that imports them.
     setup::copy(&source, &package.dir.join(test))?;
@@ -51,6 +64,7 @@ fn against_backstay(lane: &Lane<'_>, driver: &mut Command) -> anyhow::Result<()>
     let key = keyed.add_key()?;
     let keyed = keyed.serve()?;
     driver
+        .env("BACKSTAY_DOCS", lane.workspace.root.join("docs"))
         .env("BACKSTAY_URL", &open.url)
         .env("BACKSTAY_URL_WITH_KEYS", &keyed.url)
         .env("BACKSTAY_TEST_KEY", key);

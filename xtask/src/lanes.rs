@@ -22,7 +22,7 @@ const SHOWN: usize = 150;
 type Check = fn(&Lane<'_>) -> anyhow::Result<()>;
 
 /// The lanes in their order: what is fast and fails often comes first.
-const LANES: [(&str, Check); 14] = [
+const LANES: [(&str, Check); 16] = [
     ("fmt", |lane| lane.cargo(&["fmt", "--all", "--check"])),
     ("clippy", |lane| {
         lane.cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])
@@ -35,9 +35,11 @@ const LANES: [(&str, Check); 14] = [
     ("alertmanager", alertmanager::lane),
     ("clients-python-openai", clients::python_openai),
     ("clients-python-anthropic", clients::python_anthropic),
+    ("clients-python-outcomes", clients::python_outcomes),
     ("clients-node-openai", clients::node_openai),
     ("prometheus", prometheus::lane),
     ("otlp", otlp::lane),
+    ("clients-node-outcomes", clients::node_outcomes),
     ("real-model", real_model::lane),
 ];
 

@@ -12,6 +12,7 @@ use std::{
 use backstay_core::{
     config::{HttpConfig, Project, ProviderConfig, Reach, SecretRef, Setting, SimConfig, WireKind},
     price::quote::ProviderPrices,
+    privacy::{Privacy, PseudonymKey},
     release::CallSpec,
 };
 use backstay_engine::{
@@ -44,6 +45,10 @@ pub enum CompileError {
         /// What is wrong and how to mend it.
         why: String,
     },
+    /// The key of pseudonyms is not there or is none: without it people would be named in plain text,
+    /// or could not be told apart.
+    #[error("privacy.key: {0}")]
+    Privacy(String),
     /// A call cannot be compiled.
     #[error("call `{name}`: {why}")]
     Call {
@@ -60,6 +65,8 @@ pub struct Compiler {
     root: PathBuf,
     targets: Arc<Targets>,
     built: HashMap<String, Built>,
+    /// The store's own key of pseudonyms, for projects that name none.
+    pseudonyms: Option<PseudonymKey>,
 }
 
 /// A provider as it was last built, and from what.
@@ -103,7 +110,14 @@ impl Compiler {
     /// A compiler for the project in `root`.
     #[must_use]
     pub fn new(root: &Path, targets: Arc<Targets>) -> Self {
-        Self { root: root.to_owned(), targets, built: HashMap::new() }
+        Self { root: root.to_owned(), targets, built: HashMap::new(), pseudonyms: None }
+    }
+
+    /// The same, with the store's own key of pseudonyms for projects that name none.
+    #[must_use]
+    pub fn with_pseudonyms(mut self, key: PseudonymKey) -> Self {
+        self.pseudonyms = Some(key);
+        self
     }
 
     /// Compiles `project`. New contents become new releases in the registry.
@@ -145,7 +159,10 @@ impl Compiler {
             calls.insert(name.clone(), self.call(spec, &providers, registry, now_ms)?);
         }
         let direct = project.direct.clone();
-        Ok((Plans::new(calls, providers, direct, Arc::clone(&self.targets)), warnings))
+        let privacy =
+            privacy(&self.root, project, self.pseudonyms.clone()).map_err(CompileError::Privacy)?;
+        let plans = Plans::new(calls, providers, direct, Arc::clone(&self.targets));
+        Ok((plans.with_privacy(privacy), warnings))
     }
 
     fn provider(
@@ -253,12 +270,33 @@ impl Compiler {
         for row in registry.releases(name, NAMED_RELEASES)? {
             // A release whose provider is gone, or whose format is too old, cannot be named any more.
             let plan = serde_json::from_str(&row.content_json).ok().and_then(|old: CallSpec| {
-                (row.number != number).then(|| compile(old, row.number).ok()).flatten()
+                let old = (row.number != number).then(|| old.as_private_as(spec))?;
+                compile(old, row.number).ok()
             });
             releases.extend(plan.map(|plan| (row.number, plan)));
         }
         Ok(CallPlan { stable, releases })
     }
+}
+
+/// How a project names people: with its own key, or with `own`, that of its store.
+///
+/// # Errors
+/// Why the key is not there, or cannot be one.
+pub fn privacy(
+    root: &Path,
+    project: &Project,
+    own: Option<PseudonymKey>,
+) -> Result<Privacy, String> {
+    let key = match &project.privacy.key {
+        Some(secret) => {
+            let text = resolve_secret(root, secret)
+                .map_err(|why| format!("the secret `{secret}` is not there: {why}"))?;
+            Some(PseudonymKey::new(text.as_bytes())?)
+        }
+        None => own,
+    };
+    Ok(Privacy { key, units: project.privacy.units })
 }
 
 /// Reads a secret from where the project says that it is.

@@ -12,6 +12,7 @@ pub mod histogram;
 pub mod mend;
 pub mod output;
 pub mod price;
+pub mod privacy;
 pub mod prompt;
 pub mod record;
 pub mod redact;

@@ -1,7 +1,7 @@
 //! Takes credentials and personal data of known shape out of a text before it is kept.
 //!
-//! One pass over the bytes. A few bytes are triggers (`@`, `-`, `_`, `:`, `=`, `+`, some capitals);
-//! only there is anything compared, so ordinary prose costs a table look-up per byte. Every
+//! One pass over the bytes. A few bytes are triggers (`@`, `-`, `_`, `:`, `=`, `+`, digits, pairs of
+//! capitals); only there is anything compared, so ordinary prose costs a table look-up per byte. Every
 //! recogniser looks at a bounded stretch or consumes what it looked at: the whole is linear.
 //!
 //! Inside a JSON document quotes and backslashes are never taken, so it stays JSON; a number outside
@@ -9,6 +9,8 @@
 //! narrows the harm, it does not make a text anonymous.
 
 use std::borrow::Cow;
+
+mod shapes;
 
 /// Removes credentials and personal data. Each find becomes a placeholder such as
 /// `[redacted:email]`; a text without any is returned as it is. Redacting twice changes nothing more.
@@ -47,7 +49,9 @@ struct Find {
 #[derive(Clone, Copy, PartialEq)]
 enum Trigger {
     None,
-    /// A prefix of a credential may begin here.
+    /// A word of a credential may end here: `sk-`, `ghp_`.
+    Joint,
+    /// A credential may begin here that shows no joint.
     Prefix,
     /// The value of an assignment may follow.
     Assign,
@@ -68,9 +72,10 @@ const TRIGGERS: [Trigger; 256] = {
         #[expect(clippy::indexing_slicing, reason = "`at` is below the length of the table")]
         let slot = &mut table[at];
         *slot = match byte {
-            b's' | b'b' | b'g' | b'x' | b'e' | b'-' => Trigger::Prefix,
+            b'-' | b'_' => Trigger::Joint,
+            b'b' | b'e' => Trigger::Prefix,
             b':' | b'=' => Trigger::Assign,
-            b'@' => Trigger::At,
+            b'@' | b'%' => Trigger::At,
             b'+' | b'(' | b'0'..=b'9' => Trigger::Digits,
             b'A'..=b'Z' => Trigger::Capital,
             b'"' => Trigger::Quote,
@@ -91,29 +96,25 @@ const PAIRS: ([u8; 256], [u8; 256]) = {
         #[expect(clippy::cast_possible_truncation, reason = "below 256")]
         let byte = at as u8;
         first[at] = match byte {
-            b's' => 1,
-            b'b' => 1 << 1,
-            b'g' => 1 << 2,
-            b'x' => 1 << 3,
-            b'e' => 1 << 4,
-            b'-' => 1 << 5,
-            b'A'..=b'Z' => 1 << 6,
+            b'b' => 1,
+            // `Bearer` is the one that goes on in small letters.
+            b'B' => 1 | 1 << 3,
+            b'e' => 1 << 1,
+            b'-' | b'_' => 1 << 2,
+            b'A'..=b'Z' => 1 << 3,
+            b'%' => 1 << 4,
             // These need no follower.
             b':' | b'=' | b'@' | b'+' | b'(' | b'0'..=b'9' | b'"' => 1 << 7,
             _ => 0,
         };
         second[at] = 1 << 7
             | match byte {
-                b'k' => 1,
-                b's' => 1 << 1 | 1 << 2,
-                // `Bearer` is the one that goes on in small letters.
-                b'e' => 1 << 1 | 1 << 6,
-                b'h' | b'i' | b'l' => 1 << 2,
-                b'o' => 1 << 3,
-                b'y' => 1 << 4,
-                b'-' => 1 << 5,
-                b'E' => 1 << 1 | 1 << 6,
-                b'A'..=b'Z' => 1 << 6,
+                b'e' => 1 | 1 << 2,
+                b'E' => 1 | 1 << 2 | 1 << 3,
+                b'y' => 1 << 1 | 1 << 2,
+                b'4' => 1 << 4 | 1 << 2,
+                b'A'..=b'Z' => 1 << 2 | 1 << 3,
+                b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' => 1 << 2,
                 _ => 0,
             };
         at += 1;
@@ -138,27 +139,12 @@ fn next_trigger(bytes: &[u8], at: usize) -> Option<usize> {
 /// linear. What was found is taken whole, however long it is.
 const LONGEST: usize = 4096;
 
-/// Prefix, the fewest characters that follow it, label.
-const PREFIXES: [(&str, usize, &str); 18] = [
-    ("sk-", 16, "api_key"),
-    ("sk_live_", 16, "api_key"),
-    ("sk_test_", 16, "api_key"),
-    ("bsk_", 16, "api_key"),
-    ("ghp_", 20, "api_key"),
-    ("gho_", 20, "api_key"),
-    ("ghu_", 20, "api_key"),
-    ("ghs_", 20, "api_key"),
-    ("ghr_", 20, "api_key"),
-    ("github_pat_", 20, "api_key"),
-    ("glpat-", 16, "api_key"),
-    ("xoxb-", 10, "api_key"),
-    ("xoxa-", 10, "api_key"),
-    ("xoxp-", 10, "api_key"),
-    ("gsk_", 20, "api_key"),
-    ("AKIA", 16, "aws_key"),
-    ("ASIA", 16, "aws_key"),
-    ("AIza", 30, "api_key"),
-];
+/// Prefix without a joint, the fewest characters that follow it, label.
+const PREFIXES: [(&str, usize, &str); 3] =
+    [("AKIA", 16, "aws_key"), ("ASIA", 16, "aws_key"), ("AIza", 30, "api_key")];
+
+/// Names whose assigned value is a phone number, whatever its shape.
+const PHONE_NAMES: [&str; 5] = ["phone", "phonenumber", "mobile", "mobilenumber", "whatsapp"];
 
 /// Names whose assigned value is a secret, the longer before their own ends; compared without case, `-` and `_`, at the name's end.
 const SECRET_NAMES: [&str; 13] = [
@@ -197,7 +183,10 @@ fn scan(text: &str, personal: bool) -> Cow<'_, str> {
             continue;
         };
         out.push_str(text.get(scanner.kept..find.start).unwrap_or_default());
-        let mark = if bare && trigger == Trigger::Digits { "\"" } else { "" };
+        // A number of a document; what an assignment finds is one if it has no quotes of its own.
+        let quotes = find.start.checked_sub(1).and_then(|b| scanner.get(b)) == Some(b'"');
+        let number = trigger == Trigger::Digits || find.label == "phone" && !quotes;
+        let mark = if bare && number { "\"" } else { "" };
         out.push_str(&format!("{mark}[redacted:{}]{mark}", find.label));
         // An assignment crosses into the string of its value and stops before the closing quote.
         if trigger == Trigger::Assign {
@@ -228,16 +217,26 @@ impl Scanner<'_> {
         let personal = self.personal;
         match trigger {
             // Outside of its strings a JSON document has nothing but numbers and punctuation.
-            Trigger::Digits if personal => self.card(at, bare).or_else(|| self.phone(at, bare)),
+            Trigger::Digits if personal => {
+                let number = self.card(at, bare).or_else(|| self.phone(at, bare));
+                number.or_else(|| if bare { None } else { self.iban(at.checked_sub(2)?) })
+            }
             Trigger::Assign => self.assigned(at, bare),
-            Trigger::Prefix | Trigger::At | Trigger::Capital if bare => None,
-            Trigger::Prefix => self.prefixed(at).or_else(|| self.token(at)),
+            Trigger::Joint | Trigger::Prefix | Trigger::At | Trigger::Capital if bare => None,
+            Trigger::Joint => self.key(at),
+            Trigger::Prefix => self.token(at),
             Trigger::Capital => {
                 let secret = self.prefixed(at).or_else(|| self.token(at));
                 secret.or_else(|| if personal { self.iban(at) } else { None })
             }
             Trigger::At => {
-                self.user_info(at).or_else(|| if personal { self.email(at) } else { None })
+                // In addresses of pages it is encoded.
+                let sign = if self.get(at) == Some(b'@') { 1 } else { 3 };
+                if sign == 3 && self.slice(at, at + 3) != b"%40" {
+                    return None;
+                }
+                let email = || if personal { self.email(at, sign) } else { None };
+                self.user_info(at).or_else(email)
             }
             Trigger::None | Trigger::Quote | Trigger::Digits => None,
         }
@@ -277,21 +276,78 @@ impl Scanner<'_> {
     fn begins(&self, at: usize) -> bool {
         let Some(before) = at.checked_sub(1).filter(|_| at != self.kept) else { return true };
         let word = self.get(before).is_some_and(|b| b.is_ascii_alphanumeric() || b == b'_');
-        !word || self.escaped(before)
+        let unicode = || {
+            let escape = at.saturating_sub(6);
+            self.slice(escape, escape + 2) == b"\\u" && self.escaped(escape + 1)
+        };
+        !word || self.escaped(before) || unicode()
     }
 
-    fn prefixed(&self, at: usize) -> Option<Find> {
+    /// Where the word begins whose last letters are before `at`, at most `longest` bytes back; letters of
+    /// an escape such as `\n` are none of it.
+    fn word_before(&self, at: usize, longest: usize, inside: impl Fn(u8) -> bool) -> usize {
+        let before = self.slice(at.saturating_sub(longest).max(self.kept), at);
+        let start = at - before.iter().rev().take_while(|&&b| inside(b)).count();
+        if start.checked_sub(1).is_none_or(|b| self.get(b) != Some(b'\\')) || !self.escaped(start) {
+            return start;
+        }
+        // `\njohn@…`, `\u00e9john@…`.
+        at.min(start + if self.get(start) == Some(b'u') { 5 } else { 1 })
+    }
+
+    /// A key whose first word ends at the `-` or `_` at `at`.
+    fn key(&self, at: usize) -> Option<Find> {
         let rest = self.slice(at, usize::MAX);
         if rest.starts_with(b"-----BEGIN") {
             return self.pem(at);
         }
-        let &(prefix, least, label) =
-            PREFIXES.iter().find(|(prefix, ..)| rest.starts_with(prefix.as_bytes()))?;
+        // Further back than the longest word, so that the letters of an escape are seen.
+        let start = self.word_before(at, shapes::LONGEST_HEAD + 6, |b| b.is_ascii_alphanumeric());
+        let known = shapes::keys(self.slice(start, at)).iter().find_map(|key| {
+            let body = at + key.joint.len();
+            if !rest.starts_with(key.joint) {
+                return None;
+            }
+            // A bounded stretch decides; only what is then taken is followed to its end.
+            let first = self.slice(body, body + 2 * key.least);
+            let first = || first.iter().take_while(|&&b| is_token(b));
+            let telling = !key.digits || first().any(u8::is_ascii_digit);
+            let found = first().count() >= key.least && telling;
+            found.then(|| body + self.whole_run(body, is_token))
+        });
+        known.filter(|_| self.begins(start)).map(|end| Find { start, end, label: "api_key" })
+    }
+
+    /// A key that begins with capitals at `at`.
+    fn prefixed(&self, at: usize) -> Option<Find> {
+        let rest = self.slice(at, usize::MAX);
         if !self.begins(at) {
             return None;
         }
-        let body = self.whole_run(at + prefix.len(), is_token);
-        (body >= least).then_some(Find { start: at, end: at + prefix.len() + body, label })
+        if let Some(&(prefix, least, label)) =
+            PREFIXES.iter().find(|(prefix, ..)| rest.starts_with(prefix.as_bytes()))
+        {
+            let body = self.whole_run(at + prefix.len(), is_token);
+            return (body >= least).then_some(Find {
+                start: at,
+                end: at + prefix.len() + body,
+                label,
+            });
+        }
+        let (least, part): (usize, fn(u8) -> bool) = match rest.get(..3)? {
+            // SendGrid: two parts, 22 and 43 characters long.
+            b"SG." => (66, |b| is_token(b) || b == b'.'),
+            // Twilio: 32 hex digits.
+            [b'S', b'K', _] => (32, |b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b)),
+            _ => return None,
+        };
+        let start = at + if rest.starts_with(b"SG.") { 3 } else { 2 };
+        let end = start + self.whole_run(start, part);
+        (end - start >= least && self.ends(end)).then_some(Find {
+            start: at,
+            end,
+            label: "api_key",
+        })
     }
 
     /// A private key, to its end marker or, cut off, to the end of its base64.
@@ -335,17 +391,28 @@ impl Scanner<'_> {
     /// The value after `password=`, `"api_key": "`, `secret: `.
     fn assigned(&self, at: usize, bare: bool) -> Option<Find> {
         let before = self.slice(at.saturating_sub(40).max(self.kept), at);
-        let letters = || {
-            let unquoted = before.iter().rev().skip_while(|&&b| b" \t\"'\\".contains(&b));
-            let name = unquoted.take_while(|&&b| is_token(b)).filter(|&&b| b != b'-' && b != b'_');
-            name.map(u8::to_ascii_lowercase)
-        };
+        let unquoted = before.iter().rev().skip_while(|&&b| b" \t\"'\\".contains(&b));
+        let mut letters =
+            unquoted.take_while(|&&b| is_token(b)).filter(|&&b| b != b'-' && b != b'_');
         // The last letters of the names; most colons end here.
-        if !matches!(letters().next()?, b'd' | b'e' | b'n' | b't' | b'y') {
+        let last = letters.next()?.to_ascii_lowercase();
+        if !matches!(last, b'd' | b'e' | b'l' | b'n' | b'p' | b'r' | b't' | b'x' | b'y') {
             return None;
         }
-        let is_name = |name: &&&str| name.bytes().rev().eq(letters().take(name.len()));
-        let name = *SECRET_NAMES.iter().find(is_name)?;
+        // No name is longer.
+        let mut buffer = [0; 16];
+        let mut room = buffer.len();
+        let letters = std::iter::once(last).chain(letters.map(u8::to_ascii_lowercase));
+        for (slot, letter) in buffer.iter_mut().rev().zip(letters) {
+            *slot = letter;
+            room -= 1;
+        }
+        let word = buffer.get(room..).unwrap_or_default();
+        let Some(&name) = SECRET_NAMES.iter().find(|name| word.ends_with(name.as_bytes())) else {
+            let phone = PHONE_NAMES.iter().any(|name| word.ends_with(name.as_bytes()));
+            let phone = phone || matches!(word, b"tel" | b"fax");
+            return if self.personal && phone { self.labelled_phone(at, bare) } else { None };
+        };
         let key_quoted = before.trim_ascii_end().last() == Some(&b'"');
         let start = at + 1 + self.run(at + 1, |b| b" \t".contains(&b));
         let slashes = self.run(start, |b| b == b'\\');
@@ -401,20 +468,29 @@ impl Scanner<'_> {
         })
     }
 
-    fn email(&self, at: usize) -> Option<Find> {
-        let local = |b: u8| b.is_ascii_alphanumeric() || b"._%+-".contains(&b);
-        let before = self.slice(at.saturating_sub(64).max(self.kept), at);
-        let mut start = at - before.iter().rev().take_while(|&&b| local(b)).count();
-        if start.checked_sub(1).is_some_and(|b| self.get(b) == Some(b'\\')) && self.escaped(start) {
-            // The letter belongs to an escape: `\njohn@…`, `\u00e9john@…`.
-            start += if self.get(start) == Some(b'u') { 5 } else { 1 };
+    /// An address around the `@` at `at`, which is `sign` bytes long.
+    fn email(&self, at: usize, sign: usize) -> Option<Find> {
+        let local = |b: u8| b.is_ascii_alphanumeric() || b"._%+-".contains(&b) || is_latin(b);
+        let mut start = self.word_before(at, 64, local);
+        // In JSON that is pure ASCII a letter such as ü is an escape.
+        while self.slice(start.saturating_sub(6).max(self.kept), start).starts_with(b"\\u0") {
+            start = self.word_before(start - 6, 64, local).min(start - 6);
         }
-        let domain = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'.';
-        let length = self.slice(at + 1, at + 254).iter().take_while(|&&b| domain(b)).count();
-        let host = self.text.get(at + 1..at + 1 + length)?.trim_end_matches(['.', '-']);
+        while !self.text.is_char_boundary(start) {
+            start += 1;
+        }
+        let domain = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'.' || is_latin(b);
+        let from = at + sign;
+        let mut end =
+            from + self.slice(from, from + 253).iter().take_while(|&&b| domain(b)).count();
+        while !self.text.is_char_boundary(end) {
+            end -= 1;
+        }
+        let host = self.text.get(from..end)?.trim_end_matches(['.', '-']);
         let (_, top) = host.rsplit_once('.')?;
-        let good = top.len() >= 2 && top.bytes().all(|b| b.is_ascii_alphabetic());
-        (start < at && good).then_some(Find { start, end: at + 1 + host.len(), label: "email" })
+        let good =
+            top.len() >= 2 && (top.chars().all(char::is_alphabetic) || top.starts_with("xn--"));
+        (start < at && good).then_some(Find { start, end: from + host.len(), label: "email" })
     }
 
     /// Digits from `at` with single separators between them: how many, and where they end.
@@ -437,7 +513,7 @@ impl Scanner<'_> {
         !self.get(end).is_some_and(|b| b.is_ascii_alphanumeric())
     }
 
-    /// 13 to 19 digits that satisfy Luhn's check (ISO/IEC 7812-1), spaced or not.
+    /// The number of a card, spaced or not.
     fn card(&self, at: usize, bare: bool) -> Option<Find> {
         let first = self.get(at)?;
         if !matches!(first, b'2'..=b'6') || !self.begins(at) {
@@ -445,7 +521,7 @@ impl Scanner<'_> {
         }
         let separators: &[u8] = if bare { b"" } else { b" -" };
         let fits = |b: &u8| b.is_ascii_digit() || separators.contains(b);
-        if !self.slice(at, at + 13).iter().all(fits) {
+        if !self.slice(at, at + 14).iter().all(fits) {
             return None;
         }
         let (digits, end) = self.spaced(at, separators, 19);
@@ -453,12 +529,16 @@ impl Scanner<'_> {
         let whole = !bare
             || !(at.checked_sub(1).and_then(|b| self.get(b)).is_some_and(part)
                 || self.get(end).is_some_and(part));
-        let right = (13..=19).contains(&digits.len()) && luhn(&digits);
-        (right && whole && self.ends(end)).then_some(Find { start: at, end, label: "card" })
+        (shapes::is_card(&digits) && whole && self.ends(end)).then_some(Find {
+            start: at,
+            end,
+            label: "card",
+        })
     }
 
-    /// `+49 171 1234567`, `+1 (555) 123-4567`, `(555) 123-4567`, `555-123-4567`: a plus with 8 to 15
-    /// digits (E.164), or the grouping of North America. Bare digits are ids more often than phones.
+    /// `+49 171 1234567`, `0049 171 1234567`, `+1 (555) 123-4567`, `(555) 123-4567`, `555-123-4567`: a
+    /// plus or two zeros with 8 to 15 digits (E.164), or the grouping of North America, whose areas do
+    /// not begin with 0 or 1. Bare digits are ids more often than phones.
     fn phone(&self, at: usize, bare: bool) -> Option<Find> {
         let first = self.get(at)?;
         if bare || !self.begins(at) {
@@ -471,64 +551,77 @@ impl Scanner<'_> {
             let right = adjacent && (8..=15).contains(&digits.len()) && self.ends(end);
             return right.then_some(Find { start: at, end, label });
         }
-        let shape: &[u8] = if first == b'(' { b"(ddd) ddd-dddd" } else { b"ddd-ddd-dddd" };
+        if self.slice(at, at + 2) == b"00" {
+            let (digits, end) = self.spaced(at + 2, b" -.()/", 15);
+            let grouped = end - at - 2 > digits.len();
+            let right = digits.first() > Some(&0) && (8..=15).contains(&digits.len());
+            return (right && grouped && self.ends(end)).then_some(Find { start: at, end, label });
+        }
+        let shape: &[u8] = if first == b'(' { b"(Ndd) ddd-dddd" } else { b"Ndd-ddd-dddd" };
         let end = at + shape.len();
         let part = self.slice(at, end);
         let fits = part.len() == shape.len()
             && shape.iter().zip(part).all(|(&want, &byte)| match want {
                 b'd' => byte.is_ascii_digit(),
+                b'N' => (b'2'..=b'9').contains(&byte),
                 b'-' => byte == b'-' || byte == b'.',
                 other => byte == other,
             });
         (fits && self.ends(end)).then_some(Find { start: at, end, label })
     }
 
-    /// Two capitals, two digits, 11 to 30 more, and the check of ISO 13616 (mod 97 is 1).
+    /// The value after `phone:` or `"mobile": "`, if it has 7 to 15 digits and nothing else.
+    fn labelled_phone(&self, at: usize, bare: bool) -> Option<Find> {
+        let start = at + 1 + self.run(at + 1, |b| b" \t\\\"'".contains(&b));
+        let separators: &[u8] =
+            if bare && self.get(start - 1) != Some(b'"') { b"" } else { b" -.()/" };
+        let plus = usize::from(self.get(start) == Some(b'+') || self.get(start) == Some(b'('));
+        let (digits, end) = self.spaced(start + plus, separators, 15);
+        let number = plus == 0 || !separators.is_empty();
+        let right = (7..=15).contains(&digits.len()) && number && self.ends(end);
+        let part = |b: u8| b"+-.".contains(&b);
+        let whole = !separators.is_empty() || !self.get(end).is_some_and(part);
+        (right && whole).then_some(Find { start, end, label: "phone" })
+    }
+
+    /// Two letters of a country, two digits, as many more as that country has, and the check of ISO 13616
+    /// (mod 97 is 1). Spaces and hyphens may stand in it; small letters are as good.
     fn iban(&self, at: usize) -> Option<Find> {
         let &[a, b, c, d] = self.slice(at, at + 4) else { return None };
-        let head =
-            [a, b].iter().all(u8::is_ascii_uppercase) && [c, d].iter().all(u8::is_ascii_digit);
-        if !head || !self.begins(at) {
+        if !c.is_ascii_digit() || !d.is_ascii_digit() || at < self.kept {
             return None;
         }
-        let (mut body, mut found) = (Vec::new(), None);
-        for (index, &byte) in self.slice(at, at + 44).iter().enumerate() {
-            if byte.is_ascii_uppercase() || byte.is_ascii_digit() {
-                body.push(byte);
-            } else if byte != b' ' {
-                break;
+        let length = shapes::iban_length([a.to_ascii_uppercase(), b.to_ascii_uppercase()])?;
+        if !self.begins(at) {
+            return None;
+        }
+        let (mut body, mut gap) = (Vec::with_capacity(length), false);
+        for (index, &byte) in self.slice(at, at + 2 * length).iter().enumerate() {
+            if byte.is_ascii_alphanumeric() {
+                body.push(byte.to_ascii_uppercase());
+                gap = false;
+            } else if matches!(byte, b' ' | b'-') && !gap {
+                gap = true;
+            } else {
+                return None;
             }
-            let end = at + index + 1;
-            if byte != b' '
-                && (15..=34).contains(&body.len())
-                && self.ends(end)
-                && mod_97(&body) == 1
-            {
-                found = Some(end);
+            if body.len() == length {
+                let end = at + index + 1;
+                let right = self.ends(end) && shapes::mod_97(&body) == 1;
+                return right.then_some(Find { start: at, end, label: "iban" });
             }
         }
-        found.map(|end| Find { start: at, end, label: "iban" })
+        None
     }
+}
+
+/// A byte of a letter between À and the end of the Cyrillic ones, in UTF-8.
+fn is_latin(byte: u8) -> bool {
+    matches!(byte, 0x80..=0xbf | 0xc3..=0xd4)
 }
 
 fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_'
-}
-
-fn luhn(digits: &[u8]) -> bool {
-    let sum: u32 = digits.iter().rev().enumerate().fold(0, |sum, (index, &digit)| {
-        let value = u32::from(digit) * if index % 2 == 1 { 2 } else { 1 };
-        sum + value / 10 + value % 10
-    });
-    sum.is_multiple_of(10)
-}
-
-fn mod_97(iban: &[u8]) -> u32 {
-    let (head, tail) = iban.split_at(4.min(iban.len()));
-    tail.iter().chain(head).fold(0, |rest, &byte| match byte {
-        b'0'..=b'9' => (rest * 10 + u32::from(byte - b'0')) % 97,
-        letter => (rest * 100 + u32::from(letter.saturating_sub(b'A')) + 10) % 97,
-    })
 }
 
 #[cfg(test)]

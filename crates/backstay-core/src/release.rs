@@ -10,6 +10,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
+pub use crate::privacy::Capture;
+use crate::privacy::{Lists, annotations};
+
 /// `provider/model`: one place where a call can be answered.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -199,19 +202,6 @@ pub enum StreamMode {
     Through,
 }
 
-/// How much of a call's texts is kept in the call log.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Capture {
-    /// None of it.
-    None,
-    /// All of it, after redaction.
-    #[default]
-    Redacted,
-    /// All of it, as it is (secrets of known shape are still removed).
-    Full,
-}
-
 /// The prompt templates of a call, as text.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Templates {
@@ -261,6 +251,10 @@ pub struct CallSpec {
     /// How much of its texts is kept.
     #[serde(default)]
     pub capture: Capture,
+    /// What is taken out of the texts that are kept, and what is left in, by its place. Not written
+    /// where there are no lists, so that a release keeps the digest it had before there were any.
+    #[serde(default, skip_serializing_if = "Lists::is_empty")]
+    pub lists: Lists,
 }
 
 impl CallSpec {
@@ -282,7 +276,28 @@ impl CallSpec {
             checks: Checks::default(),
             stream: StreamMode::default(),
             capture: Capture::default(),
+            lists: Lists::default(),
         }
+    }
+
+    /// All that it says of privacy: its own lists, and the annotations of its schemas.
+    #[must_use]
+    pub fn privacy_lists(&self) -> Lists {
+        let of = |schema: &Option<Value>, root| {
+            schema.as_ref().map(|schema| annotations::lists(schema, root)).unwrap_or_default()
+        };
+        let (inputs, answer) =
+            (of(&self.input_schema, "inputs"), of(&self.output_schema, "answer"));
+        self.lists.clone().with(inputs).with(answer)
+    }
+
+    /// The same, kept from as much as `newer` keeps from: who asks for an old release must not make
+    /// the log keep what the call has said since that it must not.
+    #[must_use]
+    pub fn as_private_as(mut self, newer: &Self) -> Self {
+        self.capture = self.capture.min(newer.capture);
+        self.lists = self.lists.at_least(newer.privacy_lists());
+        self
     }
 
     /// The same, recorded under `call` and sent to `target`.
@@ -324,5 +339,25 @@ mod tests {
         let mut other = spec.clone();
         other.budget.attempts = 2;
         assert_ne!(other.digest(), spec.digest());
+        other = spec.clone();
+        other.lists.deny.push("$.unit".to_owned());
+        assert_ne!(other.digest(), spec.digest());
+        assert!(!serde_json::to_string(&spec).unwrap().contains("lists"), "digests of old stay");
+    }
+
+    #[test]
+    fn an_old_release_is_as_private_as_the_new_one() {
+        let old = CallSpec::direct();
+        let mut new = CallSpec { capture: Capture::None, ..CallSpec::direct() };
+        new.lists.deny.push("$.inputs.name".to_owned());
+        new.lists.allow.push("$.inputs.id".to_owned());
+        let ssn = serde_json::json!({"properties": {"ssn": {"x-backstay-redact": true}}});
+        new.output_schema = Some(ssn);
+        let old = old.as_private_as(&new);
+        assert_eq!(old.capture, Capture::None);
+        assert_eq!(old.lists.deny, ["$.inputs.name", "$['answer']['ssn']"]);
+        assert!(old.lists.allow.is_empty(), "what is kept is not loosened");
+        let newer = CallSpec { capture: Capture::Full, ..CallSpec::direct() };
+        assert_eq!(old.clone().as_private_as(&newer).capture, Capture::None);
     }
 }

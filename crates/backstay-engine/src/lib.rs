@@ -204,6 +204,7 @@ impl Engine {
 
     /// Takes in a consumer's verdict.
     pub fn report(&self, report: OutcomeReport) {
+        let report = self.cleaned(report);
         self.observers.iter().for_each(|observer| observer.reported(&report));
         match &self.sink {
             Sink::Log(recorder) => recorder.report(report),
@@ -213,11 +214,22 @@ impl Engine {
 
     /// Takes in the verdict of a consumer that knows its answer by the provider's id only.
     pub fn report_response(&self, response_id: String, report: OutcomeReport) {
+        let report = self.cleaned(report);
         self.observers.iter().for_each(|observer| observer.reported(&report));
         match &self.sink {
             Sink::Log(recorder) => recorder.report_response(response_id, report),
             Sink::Memory(_) | Sink::Off => {}
         }
+    }
+
+    /// A report without what any call takes out of its answers: its own may be long gone, so that nobody
+    /// can say what that one would.
+    fn cleaned(&self, mut report: OutcomeReport) -> OutcomeReport {
+        if let Some(expected) = &mut report.expected {
+            let plans = self.plans();
+            plans.stray().0.clean_expected(expected, plans.privacy());
+        }
+        report
     }
 
     /// How many calls are under way.

@@ -16,9 +16,10 @@ use backstay_core::{
         Price,
         quote::{ProviderPrices, Quote},
     },
+    privacy::{Policy, Privacy, annotations},
     prompt::{MessageTemplate, Prompts},
     record::{AttemptRecord, Variant},
-    release::{CallSpec, DegradeStep, StreamMode, TargetName, is_call_name},
+    release::{CallSpec, Capture, DegradeStep, StreamMode, TargetName, is_call_name},
 };
 use backstay_providers::{provider::Provider, wire::AnswerSchema};
 use quick_cache::sync::Cache;
@@ -68,6 +69,7 @@ pub struct ReleasePlan {
     pub(crate) params: Arc<Map<String, Value>>,
     pub(crate) checks: CompiledChecks,
     pub(crate) message: MessageTemplate,
+    pub(crate) policy: Policy,
 }
 
 impl ReleasePlan {
@@ -90,7 +92,8 @@ impl ReleasePlan {
         })?;
         let compile = |schema: &Option<Value>| schema.as_ref().map(Schema::compile).transpose();
         let answer_schema = spec.output_schema.as_ref().map(|schema| {
-            Arc::new(AnswerSchema { name: spec.call.replace('-', "_"), schema: schema.clone() })
+            let schema = annotations::without(schema);
+            Arc::new(AnswerSchema { name: spec.call.replace('-', "_"), schema })
         });
         Ok(Self {
             id: number.map(|number| format!("{}@{number}", spec.call)),
@@ -103,6 +106,8 @@ impl ReleasePlan {
             checks: CompiledChecks::compile(&spec.checks)?,
             message: MessageTemplate::compile(&spec.degrade.message)
                 .map_err(|mistake| format!("degrade.message: {}", mistake.message))?,
+            policy: Policy::compile(&spec.privacy_lists())
+                .map_err(|fault| format!("capture: {fault}"))?,
             spec,
         })
     }
@@ -192,6 +197,9 @@ pub struct Plans {
     base: CallSpec,
     direct: Cache<(String, TargetName), Arc<ReleasePlan>>,
     targets: Arc<Targets>,
+    privacy: Privacy,
+    /// For what belongs to no call that is known: the strictest of all.
+    stray: (Policy, Capture),
 }
 
 /// How a request says what it wants to be answered by.
@@ -215,7 +223,33 @@ impl Plans {
         base: CallSpec,
         targets: Arc<Targets>,
     ) -> Self {
-        Self { calls, providers, base, direct: Cache::new(MOST_DIRECT), targets }
+        let releases =
+            || calls.values().flat_map(|call| call.releases.values().chain([&call.stable]));
+        // The lists were checked with the project's files.
+        let own = Policy::compile(&base.privacy_lists()).unwrap_or_default();
+        let policies = releases().map(|release| &release.policy).chain([&own]);
+        let least = releases().map(|release| release.spec.capture).chain([base.capture]).min();
+        let stray = (Policy::strictest(policies), least.unwrap_or_default().min(Capture::Redacted));
+        let direct = Cache::new(MOST_DIRECT);
+        Self { calls, providers, base, direct, targets, privacy: Privacy::default(), stray }
+    }
+
+    /// The same plans, which name people as `privacy` says.
+    #[must_use]
+    pub fn with_privacy(mut self, privacy: Privacy) -> Self {
+        self.privacy = privacy;
+        self
+    }
+
+    /// How people are named.
+    #[must_use]
+    pub fn privacy(&self) -> &Privacy {
+        &self.privacy
+    }
+
+    /// How the texts are kept of what belongs to no call that is known.
+    pub(crate) fn stray(&self) -> &(Policy, Capture) {
+        &self.stray
     }
 
     /// The names of all calls, in order.

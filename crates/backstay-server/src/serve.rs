@@ -17,14 +17,17 @@ use backstay_control::{
     project::load,
     watch::Watch,
 };
-use backstay_core::config::{Mistake, OtlpConfig, Project};
+use backstay_core::{
+    config::{Mistake, OtlpConfig, Project},
+    privacy::PseudonymKey,
+};
 use backstay_engine::{
     Engine, Observer, Sink,
     clock::{Clock, Entropy},
     plan::Plans,
 };
 use backstay_store::{
-    RegistryStore, Retention, Spool, StoreError,
+    RegistryStore, Retention, Spool, StoreError, pseudonym_key,
     recorder::{Limits as RecorderLimits, Recorder},
     sqlite::{SqliteAlerts, SqliteRecords, SqliteRegistry},
 };
@@ -80,6 +83,8 @@ pub struct Options {
     pub log: bool,
     /// Where the engine's random numbers start.
     pub seed: u64,
+    /// Random bytes for the store's key of pseudonyms, if it has none yet.
+    pub fresh_key: [u8; 32],
 }
 
 /// Why a server did not start, or ended badly.
@@ -191,7 +196,10 @@ fn assemble(
         .with_observers(observers(&metrics, &pulse, otlp.as_ref()))
         .with_sampling(otlp.as_ref().and_then(|exporter| exporter.sampling()));
     let engine = Arc::new(engine);
-    let mut compiler = Compiler::new(&options.dir, Arc::clone(engine.targets()));
+    let key = pseudonym_key::read_or_make(&store, &options.fresh_key)?;
+    let key = PseudonymKey::new(&key).map_err(CompileError::Privacy)?;
+    let mut compiler =
+        Compiler::new(&options.dir, Arc::clone(engine.targets())).with_pseudonyms(key);
     let (plans, mut warnings) = compiler.compile(&project, &mut registry, now_ms(&engine))?;
     metrics.learn(&plans);
     engine.publish(plans);

@@ -430,6 +430,7 @@ prop_compose! {
         name in prop::sample::select(vec!["a", "b"]),
         release in prop::option::of(1..3u32),
         targets in prop::collection::vec(prop::sample::select(vec!["x/1", "y/2"]), 0..3),
+        unit in prop::option::of(prop::sample::select(vec!["alice", "bob", "carol"])),
     ) -> CallRecord {
         let mut record = full(NOON - age, 0);
         record.attempts.truncate(targets.len());
@@ -440,6 +441,7 @@ prop_compose! {
             outcome,
             degraded,
             call: name.to_owned(),
+            unit: unit.map(str::to_owned),
             release: release.map(|n| format!("{name}@{n}")),
             ..record
         }
@@ -454,6 +456,7 @@ prop_compose! {
         outcomes in prop_oneof![
             Just("none of these"), Just("ok"), Just("timeout"), Just("timeout_idle"),
         ],
+        units in prop::sample::subsequence(vec!["alice", "bob"], 0..2),
         flags in any::<(bool, bool)>(),
         since in prop::option::of(0..4 * DAY),
         until in prop::option::of(0..4 * DAY),
@@ -464,6 +467,7 @@ prop_compose! {
             release: release.map(str::to_owned),
             target: target.map(str::to_owned),
             outcomes: Filter::outcomes_named(outcomes),
+            units: units.into_iter().map(str::to_owned).collect(),
             failures_only: flags.0,
             degraded_only: flags.1,
             since_ms: since.map(|age| NOON - age),

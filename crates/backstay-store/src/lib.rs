@@ -16,6 +16,7 @@ pub mod alerts;
 mod conformance;
 mod error;
 pub mod memory;
+pub mod pseudonym_key;
 mod query;
 pub mod recorder;
 mod rollup;
@@ -29,7 +30,7 @@ pub use query::{CallRow, Counts, Filter, Lookup, StoredCall};
 pub use recorder::{Accounting, Limits, Recorder};
 pub use rollup::{ModelSeen, Rollup, RollupFilter, RollupReader};
 pub use spool::Spool;
-pub use sqlite::{SqliteAlerts, SqliteReader, SqliteRecords, SqliteRegistry};
+pub use sqlite::{SqliteAlerts, SqliteEraser, SqliteReader, SqliteRecords, SqliteRegistry};
 
 use std::time::Duration;
 
@@ -148,6 +149,65 @@ pub trait RecordReader: Send {
     /// # Errors
     /// When the log cannot be read.
     fn counts(&self, filter: &Filter) -> Result<Counts, StoreError>;
+}
+
+/// What of a unit is in the call log, or was.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Traces {
+    /// By the day on which the calls began, newest first.
+    pub days: Vec<DayTraces>,
+    /// Records and reports that were not stored yet.
+    pub spooled: u64,
+}
+
+impl Traces {
+    /// All calls that are stored.
+    #[must_use]
+    pub fn calls(&self) -> u64 {
+        self.days.iter().map(|day| day.calls).sum()
+    }
+
+    /// Whether there is nothing.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.days.is_empty() && self.spooled == 0
+    }
+}
+
+/// What of a unit is in the files of one day.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct DayTraces {
+    /// `YYYYMMDD`, UTC.
+    pub day: String,
+    /// Calls, with their attempts and bodies.
+    pub calls: u64,
+    /// What their consumers said.
+    pub reports: u64,
+}
+
+/// How far an erasure came.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Erasure {
+    /// Nothing is left of what is told.
+    Done(Traces),
+    /// A server runs that has not stored so many records yet; nothing was erased. Try again.
+    Waiting(u64),
+}
+
+/// Takes single people out of the call log, whether or not a server runs on it.
+pub trait Erase {
+    /// What is there of `units`, as they are kept.
+    ///
+    /// # Errors
+    /// When the log cannot be read.
+    fn traces(&self, units: &[String]) -> Result<Traces, StoreError>;
+
+    /// Erases everything of `units` that began before `before_ms`: calls, attempts, bodies, reports.
+    /// No byte of it is left in the files. Sums over calls stay: they name nobody.
+    ///
+    /// # Errors
+    /// When something could not be erased; doing it again completes it.
+    fn erase(&mut self, units: &[String], before_ms: u64) -> Result<Erasure, StoreError>;
 }
 
 /// One immutable release.

@@ -80,17 +80,24 @@ impl Spool {
         let wrong = |error| StoreError::io(&dir, error);
         DirBuilder::new().recursive(true).mode(0o700).create(&dir).map_err(wrong)?;
         let lock = lock(&dir)?;
-        let mut numbers = Vec::new();
-        for entry in fs::read_dir(&dir).map_err(wrong)? {
-            let name = entry.map_err(wrong)?.file_name();
-            let number = name.to_str().and_then(|name| name.strip_prefix(PREFIX));
-            numbers.extend(number.and_then(|number| number.parse::<u64>().ok()));
-        }
-        numbers.sort_unstable();
+        let numbers = numbers_in(&dir).map_err(wrong)?;
         let next = numbers.last().map_or(1, |last| last + 1);
         let segments = numbers.into_iter().map(|number| path_of(&dir, number)).collect();
         let inner = Inner { next, open: None, segments: VecDeque::new() };
         Ok((Self { dir, _lock: lock, inner: Mutex::new(inner) }, Recovered { segments }))
+    }
+
+    /// What is in the spool of `dir` at this moment, whoever works on it.
+    ///
+    /// # Errors
+    /// When the directory is there and cannot be read.
+    pub fn peek(dir: &Path) -> io::Result<Recovered> {
+        let numbers = match numbers_in(dir) {
+            Ok(numbers) => numbers,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+            Err(error) => return Err(error),
+        };
+        Ok(Recovered { segments: numbers.into_iter().map(|n| path_of(dir, n)).collect() })
     }
 
     /// Hands one frame to the kernel, in one write.
@@ -247,6 +254,18 @@ impl Inner {
     }
 }
 
+/// The numbers of the segments in `dir`, oldest first.
+fn numbers_in(dir: &Path) -> io::Result<Vec<u64>> {
+    let mut numbers = Vec::new();
+    for entry in fs::read_dir(dir)? {
+        let name = entry?.file_name();
+        let number = name.to_str().and_then(|name| name.strip_prefix(PREFIX));
+        numbers.extend(number.and_then(|number| number.parse::<u64>().ok()));
+    }
+    numbers.sort_unstable();
+    Ok(numbers)
+}
+
 fn path_of(dir: &Path, number: u64) -> PathBuf {
     dir.join(format!("{PREFIX}{number:016}"))
 }
@@ -357,6 +376,28 @@ impl RecoveredSegment {
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Writes it anew without the frames that `drop` wants out, and without a torn tail.
+    ///
+    /// # Errors
+    /// When it cannot be written; it is as it was then.
+    pub fn rewrite(mut self, drop: impl Fn(&[u8]) -> bool) -> io::Result<()> {
+        let mut kept = Vec::with_capacity(self.bytes.len());
+        loop {
+            let start = self.at;
+            let Some(out) = self.next_frame().map(&drop) else { break };
+            if !out {
+                kept.extend_from_slice(self.bytes.get(start..self.at).unwrap_or_default());
+            }
+        }
+        // Its name is not that of a segment.
+        let new = self.path.with_extension("new");
+        std::mem::drop(fs::remove_file(&new));
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
+        file.write_all(&kept)?;
+        file.sync_all()?;
+        fs::rename(new, &self.path)
     }
 
     /// Unlinks it, once its frames are stored.

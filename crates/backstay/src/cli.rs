@@ -85,6 +85,11 @@ pub(crate) enum Command {
         backstay alerts silence --call extract-invoice --for 2h --reason \"the provider is down\""
     )]
     Alerts(AlertsArgs),
+    /// Takes everything of one unit out of the call log, for good.
+    #[command(after_help = "Examples:\n  backstay erase --unit user-17 --dry-run\n  \
+        backstay erase --unit user-17 --yes --json\n\n\
+        Works while the gateway runs. Sums over calls stay: they name nobody.")]
+    Erase(EraseArgs),
     /// Makes, lists and revokes the API keys of a gateway.
     #[command(after_help = "Examples:\n  backstay keys create ci\n  backstay keys list --json\n  \
         backstay keys revoke ci")]
@@ -232,6 +237,9 @@ pub(crate) struct LogArgs {
     /// Only calls that asked this target.
     #[arg(long)]
     pub(crate) target: Option<String>,
+    /// Only calls of this unit, as the application names it or as the log does.
+    #[arg(long)]
+    pub(crate) unit: Option<String>,
     /// Only failed calls, degraded ones included.
     #[arg(long)]
     pub(crate) failed: bool,
@@ -275,6 +283,25 @@ pub(crate) struct PricesArgs {
     /// The project's directory.
     #[arg(long, default_value = ".", value_name = "DIR")]
     pub(crate) dir: PathBuf,
+    /// Prints JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct EraseArgs {
+    /// The unit, as the application names it or as the log does.
+    #[arg(long)]
+    pub(crate) unit: String,
+    /// The project's directory.
+    #[arg(long, default_value = ".", value_name = "DIR")]
+    pub(crate) dir: PathBuf,
+    /// Shows what would go, and erases nothing.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Does not ask.
+    #[arg(long)]
+    pub(crate) yes: bool,
     /// Prints JSON.
     #[arg(long)]
     pub(crate) json: bool,

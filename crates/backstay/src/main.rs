@@ -46,6 +46,7 @@ fn run(command: Command) -> anyhow::Result<Exit> {
         Command::Show(args) => commands::show::run(&args),
         Command::Prices(args) => commands::prices::run(&args),
         Command::Alerts(args) => commands::alerts::run(&args),
+        Command::Erase(args) => commands::erase::run(&args),
         Command::Keys(args) => commands::keys::run(&args),
         Command::Export(args) => commands::export::run(&args),
         Command::Completions { shell } => {

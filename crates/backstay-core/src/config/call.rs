@@ -10,7 +10,9 @@ use regex::Regex;
 use serde_json::{Map, Value};
 
 use super::{
-    CALL_FILES, CallSources, content,
+    CALL_FILES, CallSources,
+    capture::CaptureFile,
+    content,
     file::{BreakerFile, BudgetFile, CallFile, DegradeFile, RolloutFile},
     mistake::{Mistake, nearest, one_of},
     place::{SourceFile, Toml},
@@ -18,6 +20,7 @@ use super::{
     rules::Rules,
     shape,
 };
+use crate::privacy::Path;
 use crate::release::{
     Backoff, BreakerPolicy, Budget, CallSpec, Checks, DegradePlan, DegradeStep, Templates,
     is_call_name,
@@ -99,6 +102,7 @@ pub(super) fn check(sources: &CallSources, around: &Around<'_>) -> Result<CallSp
     check_breaker(&typed.breaker, &mut rules);
     check_answers(&typed, sources, &mut rules);
     check_rollout(&typed.rollout, &mut rules);
+    check_capture(&typed.capture, &mut rules);
     rules.done(spec(sources, typed, content))
 }
 
@@ -146,6 +150,9 @@ fn read_content(
         let wrong = if is_schema { content::schema_mistakes(&file, &value) } else { Vec::new() };
         let sound = wrong.is_empty();
         mistakes.extend(wrong);
+        if is_schema {
+            mistakes.extend(content::annotation_mistakes(&file, &value));
+        }
         sound.then_some((file, value))
     };
     let input_schema = json("input.schema.json", true).map(|(_, value)| value);
@@ -318,6 +325,22 @@ fn check_rollout(rollout: &RolloutFile, rules: &mut Rules<'_>) {
     }
 }
 
+fn check_capture(capture: &CaptureFile, rules: &mut Rules<'_>) {
+    let lists = [
+        ("deny", &capture.deny),
+        ("allow", &capture.allow),
+        ("pseudonymize", &capture.pseudonymize),
+    ];
+    for (key, paths) in lists {
+        for (index, text) in paths.iter().enumerate() {
+            if let Err(fault) = text.parse::<Path>() {
+                let reason = format!("this is not a JSON path: {}", fault.reason);
+                rules.say(&["capture", key, &index.to_string()], reason, fault.remedy);
+            }
+        }
+    }
+}
+
 /// The bridge from what was typed to what is run.
 fn spec(sources: &CallSources, typed: CallFile, content: Content) -> CallSpec {
     let text = |name: &str| sources.files.get(name).cloned();
@@ -341,6 +364,7 @@ fn spec(sources: &CallSources, typed: CallFile, content: Content) -> CallSpec {
         checks: Checks { max_chars: typed.checks.max_chars, forbid: typed.checks.forbid },
         stream: typed.stream.mode,
         capture: typed.capture.bodies,
+        lists: typed.capture.lists(),
     }
 }
 

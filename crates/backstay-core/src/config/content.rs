@@ -14,6 +14,7 @@ use super::{
     mistake::{Mistake, nearest, one_of},
     place::{SourceFile, dotted, json_offset, segments},
 };
+use crate::privacy::annotations;
 
 /// Whether a path stays below the directory that it starts from.
 pub(crate) fn stays_inside(path: &str) -> bool {
@@ -121,6 +122,15 @@ pub(crate) fn schema_mistakes(file: &SourceFile, schema: &Value) -> Vec<Mistake>
     let remedy = "mend it by JSON Schema 2020-12; everything must stand in this one file";
     let at = json_offset(&file.text, &path);
     vec![file.mistake(at, &dotted(&path), (reason, remedy.to_owned()))]
+}
+
+/// Mistakes in what a schema says of privacy.
+pub(crate) fn annotation_mistakes(file: &SourceFile, schema: &Value) -> Vec<Mistake> {
+    let said = |fault: annotations::Fault| {
+        let finding = (fault.reason.to_owned(), fault.remedy.to_owned());
+        file.mistake(json_offset(&file.text, &fault.at), &dotted(&fault.at), finding)
+    };
+    annotations::faults(schema).into_iter().map(said).collect()
 }
 
 /// Mistakes of an answer that must satisfy a schema.

@@ -10,13 +10,13 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::capture::{CaptureFile, PrivacyFile};
 use super::otlp::OtlpFile;
 use super::prices::PriceFile;
 use super::units::{Points, SecretRef, Share, Size, Time};
 use crate::alert::Severity;
 use crate::release::{
-    Backoff, BreakerPolicy, Budget, Capture, Checks, DegradePlan, DegradeStep, StreamMode,
-    TargetName,
+    Backoff, BreakerPolicy, Budget, Checks, DegradePlan, DegradeStep, StreamMode, TargetName,
 };
 
 /// Everything of a project that is not about one call. Every key has a default: an empty file is a
@@ -40,6 +40,8 @@ pub struct ProjectFile {
     pub alerts: AlertsFile,
     /// OpenTelemetry. Without this table nothing is sent.
     pub otlp: Option<OtlpFile>,
+    /// How people are named in the call log.
+    pub privacy: PrivacyFile,
     /// Any key of `call.toml`, for all calls. A call's own file wins, key by key.
     pub defaults: CallFile,
 }
@@ -227,15 +229,16 @@ pub struct ScheduledFile {
     pub fault: String,
 }
 
-/// How long the call log is kept.
+/// How long the call log is kept: `bodies` at most as long as `metadata`, and that at most as long as
+/// `rollups`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct LogFile {
     /// Requests and answers, after redaction.
     pub bodies: Time,
-    /// One line a call: outcome, times, tokens.
+    /// Everything else of a call: unit, outcome, times, tokens, attempts, reports.
     pub metadata: Time,
-    /// Sums over calls by the minute, the hour and the day, and alerts that are over.
+    /// Sums over calls by the minute, the hour and the day, which name nobody, and alerts that are over.
     pub rollups: Time,
 }
 
@@ -542,16 +545,6 @@ pub struct StreamFile {
     pub mode: StreamMode,
 }
 
-/// How much is kept in the call log.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct CaptureFile {
-    /// How much of requests and answers is kept: `none`, `redacted` (without what looks like a
-    /// secret or a person's data) or `full` (only known secrets are removed).
-    #[schemars(schema_with = "captures")]
-    pub bodies: Capture,
-}
-
 /// What a variant is assigned to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -650,7 +643,7 @@ const fn days(days: u64) -> Time {
 
 // Enums of the run types carry no schema of their own: words are the business of the files.
 
-fn words(words: &[&str]) -> Schema {
+pub(super) fn words(words: &[&str]) -> Schema {
     json_schema!({ "type": "string", "enum": words })
 }
 
@@ -681,10 +674,6 @@ fn degrade_steps(_: &mut SchemaGenerator) -> Schema {
 
 fn stream_modes(_: &mut SchemaGenerator) -> Schema {
     words(&["auto", "buffered", "through"])
-}
-
-fn captures(_: &mut SchemaGenerator) -> Schema {
-    words(&["none", "redacted", "full"])
 }
 
 fn units(_: &mut SchemaGenerator) -> Schema {

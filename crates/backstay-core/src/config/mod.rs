@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+pub mod capture;
 pub mod file;
 pub mod mistake;
 pub mod notify;
@@ -32,8 +33,8 @@ pub use notify::ReceiverConfig;
 pub use otlp::{OtlpConfig, OtlpProtocol, Semconv};
 pub use place::SourceFile;
 pub use project::{
-    HttpConfig, LogConfig, Project, ProviderConfig, Reach, ServerConfig, Setting, SimConfig,
-    SimFault, SimScheduled, StoreConfig, WireKind, secret_mistakes,
+    HttpConfig, LogConfig, PrivacyConfig, Project, ProviderConfig, Reach, ServerConfig, Setting,
+    SimConfig, SimFault, SimScheduled, StoreConfig, WireKind, secret_mistakes,
 };
 pub use units::SecretRef;
 

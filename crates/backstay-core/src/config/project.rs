@@ -17,6 +17,7 @@ use super::{
 };
 use crate::{
     price::quote::{PriceRule, ProviderPrices, Quote},
+    privacy::Units,
     release::{CallSpec, TargetName},
 };
 
@@ -31,6 +32,8 @@ pub struct Project {
     pub log: LogConfig,
     /// Where telemetry is sent, if it is.
     pub otlp: Option<OtlpConfig>,
+    /// How people are named in it.
+    pub privacy: PrivacyConfig,
     /// The providers by name.
     pub providers: BTreeMap<String, ProviderConfig>,
     /// What the project says of prices, in the order in which it is asked.
@@ -74,6 +77,15 @@ pub struct LogConfig {
     pub metadata: Duration,
     /// Sums by the minute and hour.
     pub rollups: Duration,
+}
+
+/// How people are named in the call log.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PrivacyConfig {
+    /// The key of pseudonyms; `None`: the one in the store directory.
+    pub key: Option<SecretRef>,
+    /// How units are kept.
+    pub units: Units,
 }
 
 /// A provider.
@@ -227,6 +239,8 @@ impl Project {
         let otlp = self.otlp.iter().flat_map(OtlpConfig::secrets).map(|(header, secret)| {
             (["otlp", "headers", header].map(str::to_owned).to_vec(), secret)
         });
+        let path = || ["privacy", "key"].map(str::to_owned).to_vec();
+        let own = self.privacy.key.iter().map(move |secret| (path(), secret));
         let providers = self.providers.iter().flat_map(|(name, provider)| {
             let at = move |rest: &[&str]| -> Vec<String> {
                 ["providers", name].iter().chain(rest).map(|s| (*s).to_owned()).collect()
@@ -253,7 +267,7 @@ impl Project {
             let key = receiver.routing_key.as_ref().map(|secret| (at("routing_key"), secret));
             url.into_iter().chain(key)
         });
-        providers.chain(receivers).chain(otlp)
+        own.chain(providers).chain(receivers).chain(otlp)
     }
 }
 
@@ -312,6 +326,11 @@ pub(super) fn check(
         let reason = "bodies would be kept longer than the lines that name them";
         rules.say(&["log", path], reason, "make `bodies` at most as long as `metadata`");
     }
+    if log.metadata > log.rollups {
+        let path = if rules.typed(&["log", "metadata"]) { "metadata" } else { "rollups" };
+        let reason = "calls would be kept longer than the sums that they are part of";
+        rules.say(&["log", path], reason, "make `metadata` at most as long as `rollups`");
+    }
     let named: Vec<String> = file.providers.keys().cloned().collect();
     let mut providers = BTreeMap::new();
     for (name, provider) in file.providers {
@@ -328,8 +347,20 @@ pub(super) fn check(
     let otlp = file.otlp.map(|file| otlp::check(file, &mut rules));
     let store = StoreConfig { path: file.store.path.into() };
     let direct = CallSpec::direct();
+    let privacy = PrivacyConfig { key: file.privacy.key, units: file.privacy.units };
     let calls = BTreeMap::new();
-    rules.done(Project { server, store, log, otlp, providers, prices, receivers, calls, direct })
+    rules.done(Project {
+        server,
+        store,
+        log,
+        otlp,
+        privacy,
+        providers,
+        prices,
+        receivers,
+        calls,
+        direct,
+    })
 }
 
 /// The address that links begin with.

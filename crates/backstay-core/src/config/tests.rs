@@ -88,6 +88,7 @@ fn a_project_with_every_key_loads() {
     assert_eq!(
         secrets,
         [
+            "privacy.key",
             "providers.anthropic.api_key",
             "providers.azure.api_key",
             "providers.azure.headers.x-team-key",
@@ -235,6 +236,7 @@ input = 0.0000000001
 output = 1
 [log]
 bodies = "100d"
+rollups = "30d"
 [[alerts.notify]]
 kind = "pagerduty"
 [[alerts.notify]]
@@ -273,10 +275,14 @@ idle = "0s"
 backoff = { base = "9s" }
 [degrade]
 order = ["error", "static"]
+[capture]
+deny = ["$.inputs.first-name", "ssn"]
+allow = ["$"]
+pseudonymize = ["$[?@.id]"]
 "#,
             ),
             ("user.j2", "Dear {{ documnt }},\n{% include 'other.md' %} {{ range(3) }}"),
-            ("input.schema.json", r#"{"properties": {"document": {}}}"#),
+            ("input.schema.json", r#"{"properties": {"document": {"x-backstay-redact": 1}}}"#),
         ],
     );
     let second = call(

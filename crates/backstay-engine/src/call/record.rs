@@ -4,9 +4,10 @@
 use std::{borrow::Cow, time::Duration};
 
 use backstay_core::{
-    failure::{Failure, Violation},
+    failure::{Failure, FailureClass, Violation},
+    privacy::{Document, Policy, Privacy},
     record::{AttemptRecord, CallRecord, Degraded, Outcome, Variant},
-    redact::{redact, redact_secrets},
+    redact::redact,
     release::Capture,
 };
 use backstay_providers::{openai::finish_reason, wire::Reply};
@@ -58,11 +59,18 @@ impl Call<'_> {
     ) -> Head {
         let head = Head { failure: failure.cloned(), ..self.head(Some(outcome), degraded) };
         self.engine.keep(|| {
-            let mut record = blank(&self.request, &head, self.plan.spec.capture);
-            let capture = self.plan.spec.capture;
+            let plans = self.engine.plans();
+            let keeping = Keeping {
+                policy: &self.plan.policy,
+                capture: self.plan.spec.capture,
+                privacy: plans.privacy(),
+            };
+            let mut record = blank(&self.request, &head, &keeping);
             let rejected = self.rejected.as_deref();
-            record.answer = answered.and_then(|reply| captured(&answer_text(reply), capture));
-            record.rejected = rejected.and_then(|reply| captured(&answer_text(reply), capture));
+            let document = Document::Answer { json: self.plan.output.is_some() };
+            let kept = |reply: &Reply| keeping.text(&answer_text(reply), document);
+            record.answer = answered.and_then(kept);
+            record.rejected = rejected.and_then(kept);
             // A stand-in has no model; the rejected reply says whose fault it was.
             let source = if degraded == Degraded::None { answered.or(rejected) } else { rejected };
             if let Some(reply) = source {
@@ -88,7 +96,6 @@ impl Engine {
         failure: &Failure,
     ) -> Answer {
         let latency = request.received.elapsed();
-        let capture = plan.map_or(Capture::Redacted, |(plan, _)| plan.spec.capture);
         let head = Head {
             id: request.id,
             call: plan.map_or_else(|| "default".to_owned(), |(plan, _)| plan.spec.call.clone()),
@@ -103,13 +110,83 @@ impl Engine {
             usage: None,
             cost: None,
         };
-        self.keep(|| blank(request, &head, capture));
+        self.keep(|| {
+            let plans = self.plans();
+            let (stray, least) = plans.stray();
+            let (policy, capture) =
+                plan.map_or((stray, *least), |(plan, _)| (&plan.policy, plan.spec.capture));
+            blank(request, &head, &Keeping { policy, capture, privacy: plans.privacy() })
+        });
         Answer { head, body: AnswerBody::Failed(Box::new(failure.clone())) }
     }
 }
 
-fn blank(request: &Request, head: &Head, capture: Capture) -> CallRecord {
+/// How the texts of a call are kept.
+struct Keeping<'a> {
+    policy: &'a Policy,
+    capture: Capture,
+    privacy: &'a Privacy,
+}
+
+impl Keeping<'_> {
+    /// A text as it may be kept.
+    fn text(&self, text: &str, document: Document) -> Option<String> {
+        if text.is_empty() || self.capture == Capture::None {
+            return None;
+        }
+        // Where the whole has to be searched it is cut afterwards; else first, so that the cost of
+        // redaction is bounded too.
+        let whole = text.len();
+        let searched = self.policy.searches(document, self.privacy);
+        let cut = if searched { Cow::Borrowed(text) } else { shortened(text, whole) };
+        let kept = self.policy.kept(&cut, document, self.capture, self.privacy);
+        Some(if searched { shortened(&kept, whole).into_owned() } else { kept.into_owned() })
+    }
+
+    /// A sentence of Backstay's as it may be kept: it can quote a value of the request or the answer,
+    /// which must not be left behind where it is taken out of these.
+    fn told(&self, sentence: &str, quotes: bool) -> String {
+        let head = || sentence.split(':').next().unwrap_or_default();
+        let sentence = if quotes { head() } else { sentence };
+        redact(sentence).into_owned()
+    }
+
+    /// Whether a sentence about `failure` could quote what must not be kept.
+    fn quotes(&self, failure: &Failure) -> bool {
+        let document = if failure.class == FailureClass::BadRequest {
+            Document::Inputs
+        } else {
+            Document::Answer { json: true }
+        };
+        match &failure.violation {
+            _ if self.capture == Capture::None => true,
+            Some(violation) => self.policy.hides_at(violation, document),
+            None => self.policy.hides(),
+        }
+    }
+
+    fn violation(&self, failure: &Failure) -> Option<Violation> {
+        let Violation { path, rule, reason } = failure.violation.clone()?;
+        let reason = if self.quotes(failure) {
+            format!("the rule `{rule}` is broken; the value is not kept")
+        } else {
+            redact(&reason).into_owned()
+        };
+        // The names in a path can be those of people.
+        Some(Violation { path: redact(&path).into_owned(), rule, reason })
+    }
+
+    fn attempt(&self, attempt: &AttemptRecord) -> AttemptRecord {
+        // Which value it is about is not known any more.
+        let quotes = self.capture == Capture::None || self.policy.hides();
+        let message = attempt.message.as_deref().map(|message| self.told(message, quotes));
+        AttemptRecord { message, ..attempt.clone() }
+    }
+}
+
+fn blank(request: &Request, head: &Head, keeping: &Keeping<'_>) -> CallRecord {
     let failure = head.failure.as_ref();
+    let unit = request.unit.as_deref();
     CallRecord {
         id: head.id,
         call: head.call.clone(),
@@ -117,13 +194,11 @@ fn blank(request: &Request, head: &Head, capture: Capture) -> CallRecord {
         variant: head.variant,
         protocol: request.client.name().to_owned(),
         stream: request.stream,
-        unit: request.unit.as_deref().map(|unit| redact(unit).into_owned()),
+        unit: unit.and_then(|unit| keeping.policy.unit(unit, keeping.privacy)),
         outcome: head.outcome.unwrap_or(Outcome::Ok),
         degraded: head.degraded,
-        message: failure.map(|failure| told(&failure.message, capture)),
-        violation: failure
-            .and_then(|failure| failure.violation.clone())
-            .map(|violation| Violation { reason: told(&violation.reason, capture), ..violation }),
+        message: failure.map(|failure| keeping.told(&failure.message, keeping.quotes(failure))),
+        violation: failure.and_then(|failure| keeping.violation(failure)),
         latency_us: micros(head.latency),
         first_token_us: head
             .attempts
@@ -137,49 +212,23 @@ fn blank(request: &Request, head: &Head, capture: Capture) -> CallRecord {
         finish: None,
         trace: request.trace,
         upstream_id: None,
-        attempts: head.attempts.iter().map(|attempt| kept(attempt, capture)).collect(),
+        attempts: head.attempts.iter().map(|attempt| keeping.attempt(attempt)).collect(),
         // What was accepted is UTF-8, and to check that is faster than to look for what is not.
         request: match str::from_utf8(&request.raw) {
-            Ok(text) => captured(text, capture),
-            Err(_) => captured(&String::from_utf8_lossy(&request.raw), capture),
+            Ok(text) => keeping.text(text, Document::Request),
+            Err(_) => keeping.text(&String::from_utf8_lossy(&request.raw), Document::Request),
         },
         answer: None,
         rejected: None,
     }
 }
 
-fn kept(attempt: &AttemptRecord, capture: Capture) -> AttemptRecord {
-    let message = attempt.message.as_deref().map(|message| told(message, capture));
-    AttemptRecord { message, ..attempt.clone() }
-}
-
-/// A sentence of Backstay's as it may be kept: it can quote a value of the model's answer, which a call
-/// that captures nothing must not leave behind.
-fn told(sentence: &str, capture: Capture) -> String {
-    match capture {
-        Capture::None => sentence.split(':').next().unwrap_or_default().to_owned(),
-        Capture::Redacted | Capture::Full => redact(sentence).into_owned(),
+/// The text cut to what is kept; `whole` is how long it was at first.
+fn shortened(text: &str, whole: usize) -> Cow<'_, str> {
+    if text.len() <= LONGEST_TEXT {
+        return Cow::Borrowed(text);
     }
-}
-
-/// A text as it may be kept.
-fn captured(text: &str, capture: Capture) -> Option<String> {
-    if text.is_empty() {
-        return None;
-    }
-    // Cut first, so that the cost of redaction is bounded too.
-    let shortened;
-    let text = if text.len() > LONGEST_TEXT {
-        shortened = format!("{}… [cut: {} bytes in all]", cut_to(text, LONGEST_TEXT), text.len());
-        &shortened
-    } else {
-        text
-    };
-    match capture {
-        Capture::None => None,
-        Capture::Redacted => Some(redact(text).into_owned()),
-        Capture::Full => Some(redact_secrets(text).into_owned()),
-    }
+    format!("{}… [cut: {whole} bytes in all]", cut_to(text, LONGEST_TEXT)).into()
 }
 
 fn answer_text(reply: &Reply) -> Cow<'_, str> {

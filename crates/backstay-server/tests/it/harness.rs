@@ -80,8 +80,13 @@ impl Gateway {
     }
 
     pub(crate) async fn start_in(dir: TempDir) -> Self {
-        let options =
-            Options { dir: dir.path().to_owned(), listen: Some(ANY_PORT), log: true, seed: 1 };
+        let options = Options {
+            dir: dir.path().to_owned(),
+            listen: Some(ANY_PORT),
+            log: true,
+            seed: 1,
+            fresh_key: [7; 32],
+        };
         let started = start(&options).await.unwrap();
         assert!(started.warnings().is_empty(), "{:?}", started.warnings());
         let (address, engine) = (started.address().unwrap(), started.engine());

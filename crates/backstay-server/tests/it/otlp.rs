@@ -626,6 +626,7 @@ async fn a_table_that_leads_nowhere_is_said_at_start() {
         dir: dir.path().to_owned(),
         listen: Some("127.0.0.1:0".parse().unwrap()),
         log: false,
+        fresh_key: [7; 32],
         seed: 1,
     };
     let error = backstay_server::serve::start(&options).await.unwrap_err().to_string();

@@ -42,7 +42,7 @@ impl Schema {
 }
 
 /// Makes the directory, readable by its owner only, unless it is there.
-pub(super) fn make_dir(dir: &Path) -> Result<(), StoreError> {
+pub(crate) fn make_dir(dir: &Path) -> Result<(), StoreError> {
     DirBuilder::new()
         .recursive(true)
         .mode(0o700)

@@ -14,6 +14,7 @@
 mod alerts;
 mod control;
 mod day;
+mod erase;
 mod file;
 mod reader;
 mod records;
@@ -22,11 +23,13 @@ mod rollups;
 
 pub use alerts::SqliteAlerts;
 pub use control::SqliteRegistry;
+pub use erase::SqliteEraser;
 pub use reader::SqliteReader;
 pub use records::SqliteRecords;
 
 pub(crate) use control::key_conflict;
 pub(crate) use day::Day;
+pub(crate) use file::make_dir;
 
 /// The text codes of the closed enums, and back.
 mod code {

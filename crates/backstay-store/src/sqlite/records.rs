@@ -386,9 +386,12 @@ fn unlink(path: &Path) -> Result<(), StoreError> {
 
 fn last_seq(calls: &Path) -> Result<u64, StoreError> {
     let Some(connection) = file::open_reader(calls, &CALLS)? else { return Ok(0) };
-    connection
+    let wrong = |error| StoreError::sqlite(calls, error);
+    let last = connection
         .query_row("SELECT ifnull(max(seq), 0) FROM call", [], |row| super::count(row, 0))
-        .map_err(|error| StoreError::sqlite(calls, error))
+        .map_err(wrong)?;
+    // A number that was given out is never given out again, even if its call was erased.
+    Ok(last.max(super::erase::highest(&connection).map_err(wrong)?))
 }
 
 /// Inserts calls, attempts and reports; the next free number, and the calls that have bodies.

@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     asked_to_stop,
     call::{post, post_stream},
-    runtime, seed,
+    fresh_key, runtime, seed,
 };
 use crate::{
     cli::DemoArgs,
@@ -182,6 +182,7 @@ async fn open(args: &DemoArgs, dir: &Path) -> anyhow::Result<Started> {
             listen: Some(listen),
             log: true,
             seed: seed()?,
+            fresh_key: fresh_key()?,
         })
     };
     match start(&options(args.listen)?).await {

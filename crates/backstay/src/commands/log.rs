@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::bail;
 use backstay_store::{Filter, RecordReader, sqlite::SqliteReader};
 
-use super::{asked_to_stop, runtime, since, store_path};
+use super::{asked_to_stop, names_of, runtime, since, store_path};
 use crate::{cli::LogArgs, exit::Exit, render};
 
 /// How often a follower looks for new calls.
@@ -20,6 +20,10 @@ pub(crate) fn run(args: &LogArgs) -> anyhow::Result<Exit> {
         outcomes: outcomes(args)?,
         failures_only: args.failed,
         degraded_only: args.degraded,
+        units: match &args.unit {
+            Some(unit) => names_of(unit, &args.dir)?,
+            None => Vec::new(),
+        },
         since_ms: args.since.map(since),
         limit: args.limit,
         ..Filter::default()

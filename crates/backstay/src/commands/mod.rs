@@ -4,6 +4,7 @@ pub(crate) mod alerts;
 pub(crate) mod call;
 pub(crate) mod check;
 pub(crate) mod demo;
+pub(crate) mod erase;
 pub(crate) mod export;
 pub(crate) mod init;
 pub(crate) mod keys;
@@ -19,7 +20,12 @@ use std::{
 };
 
 use anyhow::{Context, bail};
-use backstay_control::project::load;
+use backstay_control::{compile::privacy, project::load};
+use backstay_core::{
+    config::Project,
+    privacy::{Privacy, PseudonymKey},
+};
+use backstay_store::pseudonym_key;
 
 use crate::render;
 
@@ -48,6 +54,13 @@ fn seed() -> anyhow::Result<u64> {
     Ok(u64::from_le_bytes(bytes))
 }
 
+/// Random bytes for a key of pseudonyms.
+fn fresh_key() -> anyhow::Result<[u8; 32]> {
+    let mut bytes = [0; 32];
+    fill_random(&mut bytes)?;
+    Ok(bytes)
+}
+
 fn fill_random(bytes: &mut [u8]) -> anyhow::Result<()> {
     match getrandom::fill(bytes) {
         Ok(()) => Ok(()),
@@ -57,20 +70,39 @@ fn fill_random(bytes: &mut [u8]) -> anyhow::Result<()> {
 
 /// Where the project in `dir` keeps its store.
 fn store_path(dir: &Path) -> anyhow::Result<PathBuf> {
+    Ok(project_and_store(dir)?.1)
+}
+
+fn project_and_store(dir: &Path) -> anyhow::Result<(Project, PathBuf)> {
     match load(dir) {
         Ok(project) => {
-            let store = dir.join(project.store.path);
+            let store = dir.join(&project.store.path);
             // Else a key made in the wrong directory would look as good as any.
             if !dir.join("backstay.toml").exists() && !store.exists() {
                 bail!("there is no project in {}; name its directory with --dir", dir.display());
             }
-            Ok(store)
+            Ok((project, store))
         }
         Err(mistakes) => {
             render::mistakes(&mistakes);
             bail!("the project has mistakes; mend them first")
         }
     }
+}
+
+/// Every name that the calls of `unit` may be kept under in the project in `dir`.
+fn names_of(unit: &str, dir: &Path) -> anyhow::Result<Vec<String>> {
+    let (project, store) = project_and_store(dir)?;
+    let own = pseudonym_key::read(&store)?;
+    let own = own.map(|key| PseudonymKey::new(&key)).transpose().map_err(anyhow::Error::msg)?;
+    // Not only with the key of today: the project may have named one later, or no more.
+    let stores = Privacy { key: own.clone(), units: project.privacy.units };
+    let privacy = privacy(dir, &project, own).map_err(anyhow::Error::msg)?;
+    let mut names = privacy.names_of(unit);
+    names.extend(stores.names_of(unit));
+    names.sort_unstable();
+    names.dedup();
+    Ok(names)
 }
 
 /// Ends on Ctrl-C or SIGTERM.

@@ -3,12 +3,17 @@
 use anyhow::bail;
 use backstay_server::serve::{Options, ServeError, start};
 
-use super::{asked_to_stop, runtime, seed};
+use super::{asked_to_stop, fresh_key, runtime, seed};
 use crate::{cli::ServeArgs, exit::Exit, render};
 
 pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<Exit> {
-    let options =
-        Options { dir: args.dir.clone(), listen: args.listen, log: !args.no_log, seed: seed()? };
+    let options = Options {
+        dir: args.dir.clone(),
+        listen: args.listen,
+        log: !args.no_log,
+        seed: seed()?,
+        fresh_key: fresh_key()?,
+    };
     runtime()?.block_on(async {
         let started = match start(&options).await {
             Ok(started) => started,

@@ -3,6 +3,7 @@
 mod alerts;
 mod calls;
 mod demo;
+mod erase;
 mod export;
 mod plain;
 mod prices;
@@ -12,6 +13,7 @@ use std::io::{self, Write};
 pub(crate) use alerts::{alerts, silenced, silences, tested, unsilenced};
 pub(crate) use calls::{call, calls, more_calls};
 pub(crate) use demo::{SceneReport, Streamed, demo_begins, demo_ends, scene, scene_begins};
+pub(crate) use erase::{ask_to_erase, traces};
 pub(crate) use export::{bare, exported, shown};
 pub(crate) use plain::{
     answer, classes, completions, error, faults, initialised, key_made, key_revoked, keys,

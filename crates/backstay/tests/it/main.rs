@@ -15,6 +15,7 @@ mod cli;
 mod golden;
 mod http;
 mod kill9;
+mod privacy;
 mod redaction;
 mod serve;
 mod ssrf;

@@ -15,14 +15,14 @@ use crate::{
     world::{Project, Server, command},
 };
 
-const PROVIDER_KEY: &str = "pk-Zq81Wm44Lr0vXy72Tt";
+pub(crate) const PROVIDER_KEY: &str = "pk-Zq81Wm44Lr0vXy72Tt";
 const USERS_KEY: &str = "sk-proj-A1b2C3d4E5f6G7h8I9j0K1l2M3n4O5p6";
 const EMAIL: &str = "ada.lovelace@analytical.example.org";
 const CARD: &str = "4111 1111 1111 1111";
 
 /// A provider that repeats everything it got, its key included: as an answer, or in an error of
 /// the status that the model's name says.
-fn parrot() -> SocketAddr {
+pub(crate) fn parrot() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     std::thread::spawn(move || {
@@ -139,7 +139,7 @@ fn contains(bytes: &[u8], secret: &str) -> bool {
 }
 
 #[track_caller]
-fn assert_clean(name: &str, bytes: &[u8], secrets: &[&str]) {
+pub(crate) fn assert_clean(name: &str, bytes: &[u8], secrets: &[&str]) {
     for secret in secrets {
         let digits: String = secret.split(' ').collect();
         assert!(!contains(bytes, secret) && !contains(bytes, &digits), "{secret} is in {name}");
@@ -147,7 +147,7 @@ fn assert_clean(name: &str, bytes: &[u8], secrets: &[&str]) {
 }
 
 #[track_caller]
-fn assert_clean_files(store: &Path, secrets: &[&str]) {
+pub(crate) fn assert_clean_files(store: &Path, secrets: &[&str]) {
     let mut all = Vec::new();
     files(store, &mut all);
     assert!(all.iter().any(|(name, bytes)| name.contains("calls-") && bytes.len() > 1000));
