@@ -154,8 +154,7 @@ pub(super) const OVERHEAD: Metric = histogram(
 .unit("seconds");
 
 pub(super) const RECORDS: Metric =
-    counter("backstay_records", "Records and reports that were stored, or given up")
-        .by(&["result"]);
+    counter("backstay_records", "Records and reports by what became of them: stored, shed (given up), or unplaced (a report whose call is not kept)").by(&["result"]);
 
 pub(super) const RECORDS_PENDING: Metric =
     gauge("backstay_records_pending", "Records and reports that wait to be stored");

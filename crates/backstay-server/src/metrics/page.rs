@@ -280,7 +280,14 @@ impl Page {
         let Some(books) = &self.gauges.records else { return Ok(()) };
         metric(encoder, &table::RECORDS, |samples| {
             samples.count(&["stored"], books.stored)?;
-            samples.count(&["shed"], books.shed.iter().map(|(_, n)| n).sum())
+            // A report that finds no call is its sender's mistake or comes too late: no alarm.
+            let unplaced = |reason: &str| matches!(reason, "expired" | "unmatched");
+            let sum = |wanted: bool| {
+                let reasons = books.shed.iter();
+                reasons.filter(|(reason, _)| unplaced(reason) == wanted).map(|(_, n)| n).sum()
+            };
+            samples.count(&["shed"], sum(false))?;
+            samples.count(&["unplaced"], sum(true))
         })?;
         metric(encoder, &table::RECORDS_PENDING, |samples| {
             samples.sample(&[], &ConstGauge::new(books.pending))

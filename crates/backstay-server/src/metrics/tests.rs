@@ -11,6 +11,7 @@ use backstay_core::{
     alert::Rule,
     breaker::BreakerState,
     failure::{Cut, FailureClass, Phase},
+    price::quote::ProviderPrices,
     record::{
         AttemptKind, AttemptRecord, CallId, CallRecord, Cost, Degraded, Outcome, OutcomeReport,
         Usage, Variant,
@@ -48,7 +49,12 @@ fn plans(calls: &[(&str, std::ops::RangeInclusive<u32>, &[&str])]) -> Plans {
         upstream: Upstream::Sim(Sim::new(SimConfig::default())),
     };
     let windows = BTreeMap::from([("sized".to_owned(), 8192)]);
-    let plan = ProviderPlan { provider: Arc::new(provider), limit: Limit::default(), windows };
+    let plan = ProviderPlan {
+        provider: Arc::new(provider),
+        limit: Limit::default(),
+        windows,
+        prices: ProviderPrices::new("sim", None, &[]),
+    };
     let providers = HashMap::from([("sim".to_owned(), Arc::new(plan))]);
     let made = calls.iter().map(|(name, numbers, route)| {
         let releases: BTreeMap<_, _> = numbers
@@ -125,10 +131,10 @@ fn page(metrics: &Metrics, format: Format) -> Vec<u8> {
         under_way: 3,
         up: true,
         records: Some(Accounting {
-            received: 12,
+            received: 16,
             stored: 9,
             pending: 1,
-            shed: [("queue_full", 1), ("expired", 1), ("closed", 0)],
+            shed: [("queue_full", 1), ("expired", 1), ("unmatched", 3), ("closed", 1)],
             ..Accounting::default()
         }),
         breakers: vec![
@@ -259,6 +265,7 @@ fn what_is_counted() {
     is(r#"backstay_breaker_state{target="sim/b"}"#, 0.0);
     is(r#"backstay_breaker_state{target="other"}"#, 1.0);
     is(r#"backstay_records_total{result="shed"}"#, 2.0);
+    is(r#"backstay_records_total{result="unplaced"}"#, 4.0);
     is(r#"backstay_rollout_weight{call="greet",release="greet@2"}"#, 1.0);
     is(r#"backstay_alerts_firing{call="other",rule="error_rate"}"#, 2.0);
     is(r#"backstay_alerts_firing{call="none",rule="shed"}"#, 1.0);
