@@ -11,12 +11,17 @@ use tokio::time::Instant;
 
 use super::error::ApiError;
 
-/// How long an answer is good.
+/// How long an answer is good at least,
 const GOOD_FOR: Duration = Duration::from_secs(1);
+/// and at most.
+const LONGEST: Duration = Duration::from_secs(30);
+/// In between it is good for so many times as long as it took to make: questions about long stretches
+/// of time take no more than a twentieth of a core, and what they tell changes slowly.
+const WORTH: u32 = 20;
 /// The most answers that are kept.
 const MOST: usize = 64;
 
-/// An answer and when it was made. Whoever makes it holds the lock; the others wait for it.
+/// An answer and until when it is good. Whoever makes it holds the lock; the others wait for it.
 type Slot = Arc<tokio::sync::Mutex<Option<(Instant, Bytes)>>>;
 
 /// The last answers.
@@ -34,14 +39,15 @@ impl Fresh {
     ) -> Result<Bytes, ApiError> {
         let slot = self.slot(key);
         let mut kept = slot.lock().await;
-        if let Some((made, answer)) = kept.as_ref()
-            && made.elapsed() < GOOD_FOR
+        if let Some((until, answer)) = kept.as_ref()
+            && Instant::now() < *until
         {
             return Ok(answer.clone());
         }
         let began = Instant::now();
         let answer = make.await?;
-        *kept = Some((began, answer.clone()));
+        let good_for = (began.elapsed() * WORTH).clamp(GOOD_FOR, LONGEST);
+        *kept = Some((began + good_for, answer.clone()));
         Ok(answer)
     }
 
@@ -61,21 +67,41 @@ mod tests {
 
     use super::*;
 
+    /// Asks for `key`; the answer takes `millis` and is the number of answers that were made before.
+    async fn ask(fresh: &Fresh, asked: &AtomicUsize, key: &str, millis: u64) -> Bytes {
+        let make = async {
+            tokio::time::sleep(Duration::from_millis(millis)).await;
+            Ok(Bytes::from(asked.fetch_add(1, Ordering::Relaxed).to_string()))
+        };
+        fresh.answer(key.to_owned(), make).await.unwrap()
+    }
+
     #[tokio::test(start_paused = true)]
     async fn one_question_serves_all_who_ask_within_a_second() {
         let (fresh, asked) = (Fresh::default(), AtomicUsize::new(0));
-        let ask = async |key: &str| {
-            let make = async {
-                tokio::time::sleep(Duration::from_millis(200)).await;
-                Ok(Bytes::from(asked.fetch_add(1, Ordering::Relaxed).to_string()))
-            };
-            fresh.answer(key.to_owned(), make).await.unwrap()
-        };
-        let (a, b, c) = tokio::join!(ask("board"), ask("board"), ask("board"));
+        let board = || ask(&fresh, &asked, "board", 20);
+        let (a, b, c) = tokio::join!(board(), board(), board());
         assert_eq!([a, b, c], [const { Bytes::from_static(b"0") }; 3]);
-        assert_eq!(ask("other").await, "1");
+        assert_eq!(ask(&fresh, &asked, "other", 20).await, "1");
         tokio::time::advance(GOOD_FOR).await;
-        assert_eq!(ask("board").await, "2");
+        assert_eq!(board().await, "2");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_takes_long_is_good_for_longer_but_not_for_ever() {
+        let (fresh, asked) = (Fresh::default(), AtomicUsize::new(0));
+        for (millis, good_for) in [(500, 10), (60_000, 30)] {
+            let made = ask(&fresh, &asked, "week", millis).await;
+            let began = Instant::now() - Duration::from_millis(millis);
+            let almost = began + Duration::from_secs(good_for) - Duration::from_millis(1);
+            if almost > Instant::now() {
+                tokio::time::advance(almost - Instant::now()).await;
+                assert_eq!(ask(&fresh, &asked, "week", millis).await, made, "{millis} ms");
+            }
+            tokio::time::advance(Duration::from_millis(1)).await;
+            assert_ne!(ask(&fresh, &asked, "week", 1).await, made, "{millis} ms");
+            tokio::time::advance(LONGEST).await;
+        }
     }
 
     #[tokio::test]
