@@ -58,19 +58,30 @@ async fn what_fails_is_tried_again_under_the_same_key() {
 #[tokio::test]
 async fn a_receiver_that_asks_for_time_gets_it() {
     let mut hook = Hook::start(&[Answer::With(429, "retry-after: 1800\r\n")]).await;
-    let (mut office, _dir) = office(&hook.url, hasty());
+    let mut other = Hook::start(&[]).await;
+    let dir = tempfile::tempdir().unwrap();
+    let store = MemoryStore::new();
+    let receivers =
+        receivers(dir.path(), &(webhook("ops", &hook.url) + &webhook("other", &other.url)));
+    let mut office = Office::open(store.clone(), Box::new(store), receivers, hasty());
     office.happens(&alert(1), Event::Firing);
     hook.next().await;
     office.until("ops", |state| state.last_error.is_some()).await;
-    // What comes later waits too: it is the receiver that asked.
-    office.happens(&alert(2), Event::Firing);
-    let waiting = office.store.outbox("ops", 9).unwrap();
+    // What comes later waits too, whatever others hear meanwhile: it is the receiver that asked.
+    for n in 2..12 {
+        other.next().await;
+        office.happens(&alert(n), Event::Firing);
+    }
+    other.next().await;
+    let waiting = office.store.outbox("ops", 99).unwrap();
     let ahead = waiting[0].due_ms - waiting[0].created_ms;
     assert!((1_800_000..1_900_000).contains(&ahead), "{ahead}");
-    let state = &office.store.receivers().unwrap()[0];
-    assert_eq!(state.pending, 2);
-    assert!(state.last_error.as_ref().unwrap().contains("(429)"), "{state:?}");
     assert!(!waiting[0].told, "it said that it did not take it");
+    assert_eq!(waiting.iter().map(|one| one.attempts).sum::<u32>(), 1);
+    let state =
+        office.store.receivers().unwrap().into_iter().find(|one| one.name == "ops").unwrap();
+    assert_eq!(state.pending, 11);
+    assert!(state.last_error.as_ref().unwrap().contains("(429)"), "{state:?}");
     hook.nothing_more();
 }
 

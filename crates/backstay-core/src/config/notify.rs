@@ -101,6 +101,14 @@ fn one(file: NotifyFile, index: usize, rules: &mut Rules<'_>) -> ReceiverConfig 
         let remedy = "write to a mailing list";
         say("to", format!("these are more than {MOST_PEOPLE} people"), remedy);
     }
+    for (key, address) in
+        file.from.iter().map(|one| ("from", one)).chain(file.to.iter().map(|one| ("to", one)))
+    {
+        if !is_mail_address(address) {
+            let remedy = "write name@example.com, or \"Name <name@example.com>\"";
+            say(key, format!("`{address}` is not a mail address"), remedy);
+        }
+    }
     let mut known = Vec::new();
     for word in &file.rules {
         let names = || Rule::ALL.into_iter().map(Rule::name);
@@ -130,6 +138,21 @@ fn one(file: NotifyFile, index: usize, rules: &mut Rules<'_>) -> ReceiverConfig 
         allow_private_network: file.allow_private_network || private,
         ca_file: file.ca_file.map(Into::into),
     }
+}
+
+/// Whether this has the form of an address, with a name before it or without one.
+fn is_mail_address(text: &str) -> bool {
+    let address = match text.split_once('<') {
+        Some((_, rest)) => rest.strip_suffix('>').unwrap_or_default(),
+        None => text,
+    };
+    let plain = |c: char| c.is_ascii_graphic() && !"<>,;\"".contains(c);
+    let parts = address.split_once('@');
+    text.len() <= 320
+        && !text.chars().any(char::is_control)
+        && address.chars().all(plain)
+        && parts
+            .is_some_and(|(name, host)| !name.is_empty() && !host.is_empty() && !host.contains('@'))
 }
 
 type Finding = (&'static str, &'static str, &'static str);
@@ -246,6 +269,17 @@ mod tests {
             variant: None,
             top_failure: None,
             samples: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn mail_addresses() {
+        for good in ["a@b", "Backstay <backstay@example.com>", "ops+alerts@mail.example.com"] {
+            assert!(is_mail_address(good), "{good}");
+        }
+        for bad in ["", "a", "@b", "a@", "a@b@c", "a b@c", "A <a@b", "a@b, c@d", "a@b\r\nBcc: c@d"]
+        {
+            assert!(!is_mail_address(bad), "{bad}");
         }
     }
 

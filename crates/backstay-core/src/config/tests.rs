@@ -253,7 +253,7 @@ kind = "smtp"
 name = "ops"
 url = "smtp://me:secret@mail.example.com"
 from = "a@example.com"
-to = ["b@example.com"]
+to = ["b@example.com", "nobody"]
 ca_file = "ca.pem"
 [defaults.degrade]
 message = "{{ failur }}"
