@@ -1,0 +1,97 @@
+// The dashboard: which page the address names, and whether one may see it.
+import "uplot/dist/uPlot.min.css";
+import "./style.css";
+import { render } from "preact";
+import { useEffect, useState } from "preact/hooks";
+import type { Session } from "./api/types";
+import { get } from "./api/client";
+import { listen } from "./keys";
+import { start } from "./live";
+import { Link, navigate, usePlace } from "./router";
+import { address, pageOf, returnPath, type Page } from "./url";
+import { Header, Help, openHelp } from "./parts/Shell";
+import { Failed, Loading } from "./parts/state";
+import { BoardPage } from "./pages/Board";
+import { CallDetailPage } from "./pages/CallPage";
+import { LogPage } from "./pages/Log";
+import { DetailPage } from "./pages/Detail";
+import { AlertsPage } from "./pages/Alerts";
+import { HealthPage } from "./pages/Health";
+import { SignInPage } from "./pages/SignIn";
+
+const TITLES: Record<Page["page"], string> = {
+  board: "Board",
+  call: "Call",
+  log: "Log",
+  detail: "Call",
+  alerts: "Alerts",
+  health: "Health",
+  "sign-in": "Sign in",
+  unknown: "Not found",
+};
+
+function App() {
+  const { path, href } = usePlace();
+  const page = pageOf(path);
+  const [session, setSession] = useState<Session | null>(null);
+  const [error, setError] = useState<Error | null>(null);
+  const ask = () => {
+    setError(null);
+    get<Session>("/session").then(setSession, setError);
+  };
+  useEffect(ask, []);
+  const inside = session !== null && (!session.required || session.signed_in);
+  useEffect(() => {
+    if (inside) start();
+    else if (session !== null && page.page !== "sign-in") navigate(address("/sign-in", { to: returnPath(href) }), { replace: true });
+  }, [inside, session, page.page]);
+  useEffect(() => {
+    const name = page.page === "call" ? page.call : page.page === "detail" ? page.id.slice(0, 8) : TITLES[page.page];
+    document.title = `${name} · Backstay`;
+  }, [path]);
+  return (
+    <>
+      <Header session={session} signedOut={() => setSession((before) => before && { ...before, signed_in: false })} />
+      {page.page === "sign-in" ? (
+        <SignInPage entered={setSession} />
+      ) : inside ? (
+        <Shown page={page} />
+      ) : (
+        <main id="main" tabIndex={-1}>
+          {error !== null ? <Failed error={error} again={ask} /> : <Loading what="the dashboard" />}
+        </main>
+      )}
+      <Help />
+    </>
+  );
+}
+
+function Shown({ page }: { page: Page }) {
+  switch (page.page) {
+    case "board":
+      return <BoardPage />;
+    case "call":
+      return <CallDetailPage call={page.call} key={page.call} />;
+    case "log":
+      return <LogPage />;
+    case "detail":
+      return <DetailPage id={page.id} key={page.id} />;
+    case "alerts":
+      return <AlertsPage />;
+    case "health":
+      return <HealthPage />;
+    default:
+      return (
+        <main id="main" tabIndex={-1}>
+          <h1>There is no such page</h1>
+          <p>
+            <Link to="/">Go to the board</Link>
+          </p>
+        </main>
+      );
+  }
+}
+
+listen(openHelp);
+const into = document.getElementById("app");
+if (into !== null) render(<App />, into);
