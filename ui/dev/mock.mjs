@@ -298,7 +298,7 @@ const health = () => ({
   summary: mode === "much" ? { state: "warn", problems: ["12 records were given up because the queue was full.", "The breaker of openai/gpt-5-mini is open for extract-invoice."] } : { state: "ok", problems: [] },
   project: { state: "ok", problem: null, calls: shown().length },
   records: { received: LOG_SIZE, stored: Math.max(0, LOG_SIZE - (mode === "much" ? 15 : 0)), pending: mode === "much" ? 3 : 0, shed: mode === "much" ? { queue_full: 12 } : {}, bodies_shed: 0, replayed: 41, unreadable: 0, spool_errors: 0, store_errors: 0, store_error: null },
-  rollups: { behind: 0 }, notifications: { pending: 0, failed: mode === "much" ? 1 : 0, receivers: mode !== "much" ? [] : [{ name: "ops-webhook", kind: "webhook", last_ok_ms: Date.now() - 30 * MINUTE, last_error: null }, { name: "pager", kind: "pagerduty", last_ok_ms: null, last_error: "events.pagerduty.com answered with status 403" }] },
+  rollups: { behind: 0 }, notifications: { pending: 0, failed: mode === "much" ? 1 : 0, receivers: mode !== "much" ? [] : [{ name: "ops-webhook", last_ok_ms: Date.now() - 30 * MINUTE, last_failed_ms: null, last_error: null, pending: 0, failed: 0 }, { name: "pager", last_ok_ms: null, last_failed_ms: Date.now() - 29 * MINUTE, pending: 0, failed: 1, last_error: "events.pagerduty.com answered with status 403" }] },
   under_way: mode === "much" ? 17 : 0, limits: { max_in_flight: 512 },
   targets: mode === "none" ? [] : [
     { target: "openai/gpt-5-mini", breakers: [{ call: "extract-invoice", state: mode === "much" ? "open" : "closed" }, { call: "classify-email", state: "closed" }], hold: null },

@@ -1,6 +1,13 @@
 // The dashboard: which page the address names, and whether one may see it.
 import "uplot/dist/uPlot.min.css";
-import "./style.css";
+import "./style/theme.css";
+import "./style/controls.css";
+import "./style/frame.css";
+import "./style/figures.css";
+import "./style/tables.css";
+import "./style/charts.css";
+import "./style/pages.css";
+import "./style/narrow.css";
 import { render } from "preact";
 import { useEffect, useState } from "preact/hooks";
 import type { Session } from "./api/types";

@@ -9,8 +9,9 @@ use std::{fs, time::Instant};
 use anyhow::bail;
 
 use crate::{
-    alertmanager, clients,
+    browser, clients,
     count::Count,
+    dashboard,
     lane::{CARGO_LIMIT, Lane},
     process, prometheus, real_model, tidy,
     workspace::Workspace,
@@ -31,12 +32,13 @@ const LANES: [(&str, Check); 13] = [
     ("tests", test_lane),
     ("doctests", |lane| lane.cargo(&["test", "--doc", "--workspace"])),
     ("docs", docs_lane),
+    ("ui-build", dashboard::build_lane),
     ("build", |lane| lane.cargo(&["build", "--package", "backstay"])),
     ("alertmanager", alertmanager::lane),
     ("clients-python-openai", clients::python_openai),
     ("clients-python-anthropic", clients::python_anthropic),
     ("clients-node-openai", clients::node_openai),
-    ("prometheus", prometheus::lane),
+    ("ui-browser", browser::lane),
     ("real-model", real_model::lane),
 ];
 

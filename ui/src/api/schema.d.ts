@@ -80,9 +80,9 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * What happens, as server-sent events: `tick` (data: `Tick`) at most once a second while calls arrive,
-         *     `alert` (data: `AlertItem`) whenever one starts, fires or is over. A comment every 15 seconds keeps
-         *     the connection.
+         * What happens, as server-sent events: `tick` (data: `Tick`) at most once a second while calls
+         *     arrive, `alert` (data: `AlertItem`) whenever one starts, fires or is over. A comment every 15
+         *     seconds keeps the connection.
          */
         get: operations["events"];
         put?: never;
@@ -134,7 +134,10 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** One whole call, by its id, the first eight or more characters of it, or the provider's id of the answer. */
+        /**
+         * One whole call, by its id, the first eight or more characters of it, or the provider's id of the
+         *     answer.
+         */
         get: operations["log_entry"];
         put?: never;
         post?: never;
@@ -1001,10 +1004,18 @@ export interface components {
         };
         /** @description A place that alerts are sent to. */
         Receiver: {
-            /** @description `webhook`, `alertmanager`, `slack`, `pagerduty` or `smtp`. */
-            kind: string;
-            /** @description Why it last did not. */
+            /**
+             * Format: int64
+             * @description Messages that it never got.
+             */
+            failed: number;
+            /** @description Why it failed, unless it took one since. */
             last_error: string | null;
+            /**
+             * Format: int64
+             * @description When it last failed to.
+             */
+            last_failed_ms: number | null;
             /**
              * Format: int64
              * @description When it last took a message.
@@ -1012,6 +1023,11 @@ export interface components {
             last_ok_ms: number | null;
             /** @description Its name. */
             name: string;
+            /**
+             * Format: int64
+             * @description Messages that wait for it.
+             */
+            pending: number;
         };
         /** @description All that is kept of a call beyond its row. */
         RecordItem: {
@@ -1124,7 +1140,7 @@ export interface components {
         /** @description What a consumer said of an answer. */
         ReportItem: {
             /** @description What the answer should have been. */
-            expected: Record<string, never> | null;
+            expected: unknown;
             /** @description Whether it was of use. */
             ok: boolean;
             /** @description Why. */
@@ -1606,6 +1622,15 @@ export interface operations {
                     "application/json": components["schemas"]["CallPage"];
                 };
             };
+            /** @description No such call in project and log */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
             /** @description Refused */
             "4XX": {
                 headers: {
@@ -1886,7 +1911,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorBody"];
                 };
             };
-            /** @description Too many attempts */
+            /** @description Too many failed attempts */
             429: {
                 headers: {
                     [name: string]: unknown;

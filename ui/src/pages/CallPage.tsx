@@ -101,7 +101,7 @@ function Whole({ data }: { data: Data }) {
           all={data.releases.flatMap(({ release }) => (release === null ? [] : [[release, release] as [string, string]]))}
         />
         <Choice label="Target" name="target" value={params.get("target")} any="All targets" all={targets(data).map((each) => [each, each])} />
-        <span class="field">
+        <span class="field span">
           <span>Time</span>
           <span class="span-shown">
             {between(data.since_ms, data.until_ms)}

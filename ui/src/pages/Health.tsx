@@ -230,14 +230,15 @@ function Notifications({ health }: { health: Health }) {
               <li key={receiver.name}>
                 <Sign tone={receiver.last_error !== null ? "bad" : receiver.last_ok_ms !== null ? "good" : "quiet"}>{receiver.name}</Sign>{" "}
                 <span class="muted">
-                  {receiver.kind}
                   {receiver.last_ok_ms !== null ? (
                     <>
-                      , told <Ago at={receiver.last_ok_ms} />
+                      told <Ago at={receiver.last_ok_ms} />
                     </>
                   ) : (
-                    ", nothing was to be told yet"
+                    "was told nothing yet"
                   )}
+                  {receiver.pending > 0 && `, ${count(receiver.pending)} waiting`}
+                  {receiver.failed > 0 && `, ${count(receiver.failed)} given up`}
                 </span>
                 {receiver.last_error !== null && <p class="over">{receiver.last_error}</p>}
               </li>

@@ -166,7 +166,7 @@ function Filters() {
           <Toggle label="Degraded" name="degraded" on={params.has("degraded")} />
         </span>
       </span>
-      <span class="field">
+      <span class="field span">
         <span>Time</span>
         {fixed ? (
           <span class="span-shown">
@@ -299,7 +299,7 @@ function LogLine({ row, day: today }: { row: LogRow; day: string | null }) {
           {row.variant === "pinned" && " (pinned)"}
         </small>
       </Cell>
-      <Cell name="Target">
+      <Cell name="Target" class="target">
         {row.target ?? <span class="muted">none</span>}
         <small>{row.attempts > 1 ? plural(row.attempts, "attempt") : row.model !== null && !row.target?.endsWith(row.model) ? row.model : ""}</small>
       </Cell>
