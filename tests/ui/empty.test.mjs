@@ -45,7 +45,6 @@ test("empty pages teach", () =>
 test("what does not exist is said", () =>
   visit(browser, base, {}, async (page) => {
     page.expect.push(/status of 404/);
-    await loaded(page, "/no-such-page", "There is no such page");
     await page.goto("/log/0199ffff-0000-7000-8000-000000000000");
     await until(page, "the call is not found", () => /could not be loaded/.test(document.body.innerText));
     await page.goto("/calls/no-such-call");

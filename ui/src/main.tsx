@@ -11,11 +11,12 @@ import "./style/narrow.css";
 import { render } from "preact";
 import { useEffect, useState } from "preact/hooks";
 import type { Session } from "./api/types";
-import { get } from "./api/client";
+import { get, locked } from "./api/client";
 import { listen } from "./keys";
 import { start } from "./live";
-import { Link, navigate, usePlace } from "./router";
-import { address, pageOf, returnPath, type Page } from "./url";
+import { Link, usePlace } from "./router";
+import { useStore } from "./store";
+import { pageOf, type Page } from "./url";
 import { Header, Help, openHelp } from "./parts/Shell";
 import { Failed, Loading } from "./parts/state";
 import { BoardPage } from "./pages/Board";
@@ -33,12 +34,11 @@ const TITLES: Record<Page["page"], string> = {
   detail: "Call",
   alerts: "Alerts",
   health: "Health",
-  "sign-in": "Sign in",
   unknown: "Not found",
 };
 
 function App() {
-  const { path, href } = usePlace();
+  const { path } = usePlace();
   const page = pageOf(path);
   const [session, setSession] = useState<Session | null>(null);
   const [error, setError] = useState<Error | null>(null);
@@ -47,19 +47,20 @@ function App() {
     get<Session>("/session").then(setSession, setError);
   };
   useEffect(ask, []);
-  const inside = session !== null && (!session.required || session.signed_in);
+  const shut = useStore(locked);
+  const outside = session !== null && (shut || (session.required && !session.signed_in));
+  const inside = session !== null && !outside;
   useEffect(() => {
     if (inside) start();
-    else if (session !== null && page.page !== "sign-in") navigate(address("/sign-in", { to: returnPath(href) }), { replace: true });
-  }, [inside, session, page.page]);
+  }, [inside]);
   useEffect(() => {
     const name = page.page === "call" ? page.call : page.page === "detail" ? page.id.slice(0, 8) : TITLES[page.page];
-    document.title = `${name} · Backstay`;
-  }, [path]);
+    document.title = `${outside ? "Sign in" : name} · Backstay`;
+  }, [path, outside]);
   return (
     <>
-      <Header session={session} signedOut={() => setSession((before) => before && { ...before, signed_in: false })} />
-      {page.page === "sign-in" ? (
+      <Header session={session} inside={inside} />
+      {outside ? (
         <SignInPage entered={setSession} />
       ) : inside ? (
         <Shown page={page} />

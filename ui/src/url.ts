@@ -90,7 +90,6 @@ export type Page =
   | { page: "detail"; id: string }
   | { page: "alerts" }
   | { page: "health" }
-  | { page: "sign-in" }
   | { page: "unknown" };
 
 /** Which page a path names. */
@@ -111,14 +110,8 @@ export function pageOf(path: string): Page {
       return { page: "board" };
     case "alerts":
     case "health":
-    case "sign-in":
       return { page: first };
     default:
       return { page: "unknown" };
   }
-}
-
-/** Where to go after signing in: a path of our own, whatever the address says. */
-export function returnPath(value: string | null): string {
-  return value !== null && /^\/(?![/\\])/.test(value) && !value.startsWith("/sign-in") ? value : "/";
 }

@@ -1,7 +1,6 @@
 // The one door to the server: /api/v1, JSON, and what is wrong in words.
-import { address, returnPath } from "../url";
 import { stop } from "../live";
-import { currentPlace, navigate } from "../router";
+import { store } from "../store";
 
 /** What the server said instead of an answer. */
 export class ApiError extends Error {
@@ -19,10 +18,13 @@ export class Unreachable extends Error {}
 
 const LIMIT_MS = 20_000;
 
-function leaveToSignIn(): void {
+/** Whether the server wants a key: then the page asks for one, wherever one is. */
+export const locked = store(false);
+
+/** Shuts the page until somebody signs in. */
+export function lock(): void {
   stop();
-  const { path, href } = currentPlace();
-  if (path !== "/sign-in") navigate(address("/sign-in", { to: returnPath(href) }), { replace: true });
+  locked.set(true);
 }
 
 function complaint(body: unknown): string | null {
@@ -58,7 +60,7 @@ async function request(method: string, path: string, body?: unknown, signal?: Ab
     throw new ApiError(response.status, `Not an answer of Backstay's API (status ${response.status}).`);
   }
   if (response.ok) return answer;
-  if (response.status === 401 && path !== "/session") leaveToSignIn();
+  if (response.status === 401 && path !== "/session") lock();
   throw new ApiError(response.status, complaint(answer) ?? `Status ${response.status}.`, answer);
 }
 

@@ -34,6 +34,8 @@ export interface TimeChartProps {
   /** Marks have their names here; elsewhere they are lines only. */
   named?: boolean;
   log?: boolean;
+  /** Things are counted: there is no half of one. */
+  whole?: boolean;
   /** The range of the vertical axis; from the data if absent. */
   range?: [number, number];
   height?: number;
@@ -44,6 +46,7 @@ export interface TimeChartProps {
 const SYNC = "backstay";
 const AXIS_WIDTH = 64;
 const MOST_BARS = 130;
+const WHOLE = Array.from({ length: 13 }, (_, decade) => [1, 2, 5].map((step) => step * 10 ** decade)).flat();
 const FONT = "11px system-ui, sans-serif";
 
 /** Where a logarithmic axis has its lines: 1, 2, 5, 10 … as far as they are in the range. */
@@ -103,6 +106,7 @@ function options(props: TimeChartProps, width: number, onCursor: (index: number 
         ...axis,
         size: AXIS_WIDTH,
         space: 28,
+        ...(props.whole ? { incrs: WHOLE } : {}),
         ...(log ? { splits: (_: uPlot, __: number, low: number, high: number) => logSplits(low, high), filter: (_: uPlot, splits: number[]) => splits } : {}),
         values: (_, splits) => splits.map((value) => (value === null ? "" : props.show(value))),
       },

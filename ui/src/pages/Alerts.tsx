@@ -201,6 +201,8 @@ function RuleTable({ rule, call }: { rule: RuleView; call: string | null }) {
   const stands = rule.calls
     .filter((each) => call === null || each.call === call)
     .sort((a, b) => ORDER.indexOf(a.state) - ORDER.indexOf(b.state) || (a.call ?? "").localeCompare(b.call ?? ""));
+  const states = ORDER.map((state) => [state, stands.filter((each) => each.state === state).length] as const).filter(([, calls]) => calls > 0);
+  const urgent = states.some(([state]) => state === "firing" || state === "pending");
   return (
     <section class="panel rule" aria-labelledby={`rule-${rule.rule}`}>
       <h2 id={`rule-${rule.rule}`}>
@@ -208,6 +210,16 @@ function RuleTable({ rule, call }: { rule: RuleView; call: string | null }) {
       </h2>
       <p class="muted">{rule.explains}</p>
       {stands.length > 0 && (
+        <details open={urgent || call !== null}>
+        <summary>
+          <span class="tags">
+            {states.map(([state, calls]) => (
+              <span key={state}>
+                <RuleSign state={state} /> <span class="muted">{calls}</span>
+              </span>
+            ))}
+          </span>
+        </summary>
         <table class="cards" role="table" aria-label={rule.title}>
           <thead role="rowgroup">
             <tr role="row">
@@ -224,7 +236,9 @@ function RuleTable({ rule, call }: { rule: RuleView; call: string | null }) {
             ))}
           </tbody>
         </table>
+        </details>
       )}
+      {stands.length === 0 && <p class="muted">Nothing to judge yet.</p>}
     </section>
   );
 }

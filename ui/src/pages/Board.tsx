@@ -115,7 +115,7 @@ function Totals({ board }: { board: Board }) {
         {costs(cost, unpriced, calls)}
       </Figure>
       <Figure name="Alerting" note={page + warn === 0 ? "nothing is firing" : <Link to="/alerts">see alerts</Link>}>
-        {page + warn} <span class="muted">of {board.calls.length}</span>
+        {page + warn} {board.calls.length > 0 && <span class="muted">of {board.calls.length}</span>}
       </Figure>
     </dl>
   );

@@ -1,25 +1,12 @@
-// The door: a key, if keys are configured.
-import { useEffect, useState } from "preact/hooks";
-import { get, post } from "../api/client";
+// The door: a key, if keys are configured. It stands where the page would; the address stays.
+import { useState } from "preact/hooks";
+import { get, locked, post } from "../api/client";
 import type { Session } from "../api/types";
-import { navigate, usePlace } from "../router";
-import { returnPath } from "../url";
 
 export function SignInPage({ entered }: { entered: (session: Session) => void }) {
-  const { params } = usePlace();
   const [key, setKey] = useState("");
   const [said, say] = useState<string | null>(null);
   const [busy, setBusy] = useState(false);
-  const to = returnPath(params.get("to"));
-  const enter = async () => {
-    const session = await get<Session>("/session");
-    if (session.required && !session.signed_in) return;
-    entered(session);
-    navigate(to, { replace: true });
-  };
-  useEffect(() => {
-    void enter().catch(() => undefined); // the form says what is wrong when it is sent
-  }, []);
   const submit = async (event: Event) => {
     event.preventDefault();
     setBusy(true);
@@ -27,7 +14,8 @@ export function SignInPage({ entered }: { entered: (session: Session) => void })
     try {
       await post("/session", { key: key.trim() });
       setKey("");
-      await enter();
+      entered(await get<Session>("/session"));
+      locked.set(false);
     } catch (error) {
       say(error instanceof Error ? error.message : String(error));
     } finally {

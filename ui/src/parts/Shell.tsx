@@ -1,10 +1,10 @@
 // What surrounds every page: where one is, whether it is live, help, theme, the way out.
 import { useEffect, useRef } from "preact/hooks";
 import type { Alerts, Session } from "../api/types";
-import { remove } from "../api/client";
+import { lock, remove } from "../api/client";
 import { SHORTCUTS } from "../keys";
-import { liveness, pause, start, stop, type Liveness } from "../live";
-import { Link, navigate, usePlace } from "../router";
+import { liveness, pause, start, type Liveness } from "../live";
+import { Link, usePlace } from "../router";
 import { useQuery } from "../query";
 import { shortcuts, theme, type Theme } from "../settings";
 import { useStore } from "../store";
@@ -17,9 +17,8 @@ const PAGES = [
   ["health", "/health", "Health"],
 ] as const;
 
-export function Header({ session, signedOut }: { session: Session | null; signedOut: () => void }) {
+export function Header({ session, inside }: { session: Session | null; inside: boolean }) {
   const { page } = pageOf(usePlace().path);
-  const inside = page !== "sign-in";
   const at = page === "call" ? "board" : page === "detail" ? "log" : page;
   return (
     <header class="top">
@@ -51,13 +50,8 @@ export function Header({ session, signedOut }: { session: Session | null; signed
           <button
             type="button"
             class="small"
-            onClick={() =>
-              void remove("/session").then(() => {
-                stop();
-                signedOut();
-                navigate("/sign-in");
-              })
-            }
+            // Out of reach nobody can be signed out; the sign beside says so.
+            onClick={() => void remove("/session").then(lock, () => undefined)}
           >
             Sign out
           </button>
