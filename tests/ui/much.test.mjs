@@ -26,7 +26,7 @@ test("the whole month is counted, on charts of few points", () =>
     await until(page, "the charts stand", () => document.querySelectorAll(".chart canvas").length >= 5);
     await until(page, "the count is shown in short", () => /\d\u202fk/.test(document.querySelector(".figure dd")?.textContent ?? ""));
     assert.ok(data.releases.length > 1, "several releases in a month");
-    await page.getByLabel("Release").selectOption(data.releases[0].release);
+    await page.getByRole("combobox", { name: "Release" }).selectOption(data.releases[0].release);
     await until(page, "one release is left", () => location.search.includes("release="));
   }));
 

@@ -9,7 +9,7 @@ use std::{fs, time::Instant};
 use anyhow::bail;
 
 use crate::{
-    browser, clients,
+    alertmanager, browser, clients,
     count::Count,
     dashboard,
     lane::{CARGO_LIMIT, Lane},
@@ -23,7 +23,7 @@ const SHOWN: usize = 150;
 type Check = fn(&Lane<'_>) -> anyhow::Result<()>;
 
 /// The lanes in their order: what is fast and fails often comes first.
-const LANES: [(&str, Check); 13] = [
+const LANES: [(&str, Check); 15] = [
     ("fmt", |lane| lane.cargo(&["fmt", "--all", "--check"])),
     ("clippy", |lane| {
         lane.cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])
@@ -38,6 +38,7 @@ const LANES: [(&str, Check); 13] = [
     ("clients-python-openai", clients::python_openai),
     ("clients-python-anthropic", clients::python_anthropic),
     ("clients-node-openai", clients::node_openai),
+    ("prometheus", prometheus::lane),
     ("ui-browser", browser::lane),
     ("real-model", real_model::lane),
 ];

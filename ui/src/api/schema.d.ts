@@ -914,8 +914,10 @@ export interface components {
              */
             start_ms: number;
         };
-        /** @description The price of a target, in US dollars for a million tokens. */
+        /** @description The price of a target, in US dollars for a million tokens, at this moment and for short inputs. */
         PriceItem: {
+            /** @description Whether it depends on the time of day. */
+            by_time_of_day: boolean;
             /**
              * Format: double
              * @description Read from the provider's cache.
@@ -931,13 +933,25 @@ export interface components {
              * @description Text that is read anew.
              */
             input_usd: number | null;
-            /** @description Where the price stands: the table, the project, or nowhere. */
-            origin: string | null;
+            /** @description Whether longer inputs cost more. */
+            more_for_long_inputs: boolean;
+            /** @description Who says so, or why nobody does. */
+            origin: string;
             /**
              * Format: double
              * @description Text that is written.
              */
             output_usd: number | null;
+            /**
+             * Format: double
+             * @description Text that the model writes for itself.
+             */
+            reasoning_usd: number | null;
+            /**
+             * Format: double
+             * @description For each request, whatever its tokens.
+             */
+            request_usd: number | null;
             /** @description What is known. */
             state: components["schemas"]["CostState"];
             /** @description `provider/model`. */
@@ -945,12 +959,21 @@ export interface components {
         };
         /** @description The price table, and what it says of the project's targets. */
         Prices: {
-            /** @description The day of the table; `null` where there is none. */
-            as_of: string | null;
-            /** @description Where it comes from. */
-            source: string | null;
+            /**
+             * Format: int64
+             * @description How many days old it is; `null` where this machine's clock stands before that day.
+             */
+            age_days: number | null;
+            /** @description The day of the table. */
+            as_of: string;
+            /** @description and under which licence. */
+            licence: string;
+            /** @description Where it comes from, */
+            source: string;
             /** @description Every target that a route names. */
             targets: components["schemas"]["PriceItem"][];
+            /** @description in which version, */
+            version: string;
         };
         /** @description The project on disk. */
         ProjectHealth: {
@@ -1009,6 +1032,11 @@ export interface components {
              * @description Messages that it never got.
              */
             failed: number;
+            /**
+             * @description `webhook`, `alertmanager`, `slack`, `pagerduty` or `smtp`; `null` where the project does not
+             *     name it any more.
+             */
+            kind: string | null;
             /** @description Why it failed, unless it took one since. */
             last_error: string | null;
             /**

@@ -38,6 +38,8 @@ export interface TimeChartProps {
   whole?: boolean;
   /** The range of the vertical axis; from the data if absent. */
   range?: [number, number];
+  /** The series stand on each other and are painted from the top down; they are told from the bottom up. */
+  stack?: boolean;
   height?: number;
   paint?: (chart: uPlot) => void;
   onZoom: (since: number, until: number) => void;
@@ -223,7 +225,7 @@ export function TimeChart(props: TimeChartProps) {
         <span class="chart-time">{shown === null ? summary : absolute(at[shown] ?? 0)}</span>
       </figcaption>
       <ul class="legend">
-        {series.map((each) => (
+        {(props.stack ? [...series].reverse() : series).map((each) => (
           <li key={each.label}>
             <Swatch colour={each.colour} as={each.as} /> {each.label}
             {shown !== null && <b>{props.show(told(each, shown))}</b>}
@@ -231,7 +233,7 @@ export function TimeChart(props: TimeChartProps) {
         ))}
       </ul>
       <div ref={holder} class="plot" role="img" aria-label={`${title}. ${summary}`} />
-      <AsTable title={title} at={at} series={series} show={props.show} />
+      <AsTable title={title} at={at} series={props.stack ? [...series].reverse() : series} show={props.show} />
     </figure>
   );
 }

@@ -190,6 +190,7 @@ function Rules({ rules }: { rules: RuleView[] }) {
       <div class="filters">
         <Choice label="Call" name="call" value={call} any="All calls" all={calls.map((each) => [each, each])} />
       </div>
+      {rules.length === 0 && <p class="nothing">No rule is evaluated here: alerts are switched off, or nothing is kept of calls.</p>}
       {rules.map((rule) => (
         <RuleTable rule={rule} call={call} key={rule.rule} />
       ))}

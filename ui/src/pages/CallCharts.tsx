@@ -95,7 +95,7 @@ function ErrorsChart({ data, laid, shared }: ChartOf) {
   if (series.length === 0) return null;
   const [top] = names;
   const summary = top === undefined ? "" : `mostly ${words(top)} (${count(data.totals.outcomes[top])})`;
-  return <TimeChart {...shared} title="Failures by class" summary={summary} series={series} show={count} whole height={130} />;
+  return <TimeChart {...shared} title="Failures by class" summary={summary} series={series} show={count} whole stack height={130} />;
 }
 
 function LatencyChart({ data, laid, shared, heat }: ChartOf & { heat: boolean }) {

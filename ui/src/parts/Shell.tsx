@@ -84,10 +84,15 @@ function Live() {
   const state = useStore(liveness);
   const [word, title] = LIVE_WORDS[state];
   return (
-    <button type="button" class={`small live ${state}`} title={title} onClick={() => (state === "paused" ? start() : pause())}>
-      <span class="pulse" aria-hidden="true" />
-      <span role="status">{word}</span>
-    </button>
+    <>
+      <button type="button" class={`small live ${state}`} title={title} onClick={() => (state === "paused" ? start() : pause())}>
+        <span class="pulse" aria-hidden="true" />
+        {word}
+      </button>
+      <span class="hidden" role="status">
+        {word}
+      </span>
+    </>
   );
 }
 
