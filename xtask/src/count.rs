@@ -13,7 +13,7 @@ impl Count {
         Self { passed: passed.into(), failed: (!passed).into() }
     }
 
-    /// Sums what the runners of a log report: nextest, cargo test, Python's unittest, Node's TAP,
+    /// Sums what the runners of a log report: nextest, cargo test, Python's unittest, Node's TAP, Vitest,
     /// and the line `N passed, N failed` of our own drivers. A skipped test counts as failed: here
     /// nothing may be skipped.
     pub(crate) fn of_log(log: &str) -> Self {
@@ -45,6 +45,12 @@ impl Count {
                 .or_else(|| line.strip_prefix("# todo "))
             {
                 count.failed += leading(rest);
+            } else if let Some(rest) = line.strip_prefix("Tests ")
+                && line.ends_with(')')
+            {
+                count.passed += before(rest, " passed");
+                count.failed +=
+                    before(rest, " failed") + before(rest, " skipped") + before(rest, " todo");
             } else if let Some((passed, failed)) = own_summary(line) {
                 count.passed += passed;
                 count.failed += failed;
@@ -113,6 +119,13 @@ mod tests {
         check("Ran 12 tests in 0.1s\n\nOK", 12, 0);
         check("Ran 12 tests in 0.1s\n\nFAILED (failures=1, errors=2)", 9, 3);
         check("Ran 12 tests in 0.1s\n\nOK (skipped=1)", 11, 1);
+    }
+
+    #[test]
+    fn vitest() {
+        check(" Test Files  5 passed (5)\n      Tests  73 passed (73)", 73, 0);
+        check("Tests  2 failed | 71 passed | 1 skipped (74)", 71, 3);
+        check("Tests of the dashboard: 3 passed", 0, 0);
     }
 
     #[test]

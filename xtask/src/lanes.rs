@@ -9,8 +9,9 @@ use std::{fs, time::Instant};
 use anyhow::bail;
 
 use crate::{
-    alertmanager, clients,
+    alertmanager, browser, clients,
     count::Count,
+    dashboard,
     lane::{CARGO_LIMIT, Lane},
     otlp, process, prometheus, real_model, tidy,
     workspace::Workspace,
@@ -22,7 +23,7 @@ const SHOWN: usize = 150;
 type Check = fn(&Lane<'_>) -> anyhow::Result<()>;
 
 /// The lanes in their order: what is fast and fails often comes first.
-const LANES: [(&str, Check); 16] = [
+const LANES: [(&str, Check); 18] = [
     ("fmt", |lane| lane.cargo(&["fmt", "--all", "--check"])),
     ("clippy", |lane| {
         lane.cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])
@@ -31,6 +32,7 @@ const LANES: [(&str, Check); 16] = [
     ("tests", test_lane),
     ("doctests", |lane| lane.cargo(&["test", "--doc", "--workspace"])),
     ("docs", docs_lane),
+    ("ui-build", dashboard::build_lane),
     ("build", |lane| lane.cargo(&["build", "--package", "backstay"])),
     ("alertmanager", alertmanager::lane),
     ("clients-python-openai", clients::python_openai),
@@ -40,6 +42,7 @@ const LANES: [(&str, Check); 16] = [
     ("prometheus", prometheus::lane),
     ("otlp", otlp::lane),
     ("clients-node-outcomes", clients::node_outcomes),
+    ("ui-browser", browser::lane),
     ("real-model", real_model::lane),
 ];
 

@@ -6,9 +6,11 @@
 
 mod alertmanager;
 mod bench;
+mod browser;
 mod clients;
 mod codegen;
 mod count;
+mod dashboard;
 mod lane;
 mod lanes;
 mod otlp;
@@ -63,6 +65,8 @@ enum Command {
         #[arg(long)]
         quick: bool,
     },
+    /// Build the dashboard into ui/dist, with its types of the API written anew.
+    Ui,
     /// Write the generated files anew and format the code.
     Codegen,
     /// Take the prices of models anew from the latest genai-prices.
@@ -95,6 +99,7 @@ fn run(cli: Cli) -> anyhow::Result<bool> {
         Command::Tidy => tidy::run(&workspace),
         Command::RealModel { port, fetch } => real_model::run(&workspace, port, fetch),
         Command::Bench { quick } => bench::run(&workspace, quick),
+        Command::Ui => dashboard::run(&workspace),
         Command::Codegen => codegen::run(&workspace),
         Command::Prices { version, date } => {
             prices::run(&workspace, version.as_deref(), date.as_deref())

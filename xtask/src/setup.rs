@@ -32,6 +32,8 @@ const PROMETHEUS: [&str; 3] = ["prometheus", "promtool", "prometheus-alertmanage
 const SERVICE_POLICY: &str = "/usr/sbin/policy-rc.d";
 /// A wheel that holds a receiver of OTLP.
 const OTLP_WHEEL: &str = "rotel==0.0.1a15";
+/// The browser in which the dashboard is tested.
+const CHROMIUM: &str = "/usr/bin/chromium";
 
 /// Where to install, whether to, and where the installers' output goes.
 #[derive(Debug)]
@@ -106,6 +108,16 @@ impl Setup<'_> {
     /// The npm package whose manifest and lock file stand in `tests/PACKAGE`, installed.
     pub(crate) fn node_package(&self, name: &str, package: &str) -> anyhow::Result<NodePackage> {
         let source = self.workspace.root.join("tests").join(package);
+        // Not `ci`: that refuses a lock file without the builds for machines that we left out.
+        self.npm(name, &source, &["install", "--omit=optional"])
+    }
+
+    /// What builds the dashboard, in the versions of its lock file.
+    pub(crate) fn dashboard(&self) -> anyhow::Result<NodePackage> {
+        self.npm("dashboard", &self.workspace.root.join("ui"), &["ci"])
+    }
+
+    fn npm(&self, name: &str, source: &Path, install: &[&str]) -> anyhow::Result<NodePackage> {
         let lock = read(&source.join("package-lock.json"))?;
         let path = self.node_path()?;
         let dir = self.once(name, &lock, |dir| {
@@ -114,8 +126,7 @@ impl Setup<'_> {
             }
             let mut npm = process::command("npm");
             npm.env("PATH", &path).current_dir(dir);
-            // Not `ci`: that refuses a lock file without the builds for machines that we left out.
-            self.run(npm.args(["install", "--omit=optional", "--no-audit", "--no-fund"]))
+            self.run(npm.args(install).args(["--no-audit", "--no-fund"]))
         })?;
         Ok(NodePackage { dir, path })
     }
@@ -131,6 +142,20 @@ impl Setup<'_> {
         let find = "import rotel, os; print(os.path.dirname(rotel.__file__))";
         let package = process::read(process::command(&python).args(["-c", find]))?;
         Ok(OtlpReceiver { agent: Path::new(package.trim()).join("rotel-agent"), python })
+    }
+
+    /// Debian's Chromium.
+    pub(crate) fn chromium(&self) -> anyhow::Result<PathBuf> {
+        if !answers(CHROMIUM, &["--version"]) {
+            if !self.install {
+                bail!("there is no {CHROMIUM}: run without --no-install");
+            }
+            self.apt(&["chromium"])?;
+        }
+        if !answers(CHROMIUM, &["--version"]) {
+            bail!("{CHROMIUM} does not run, though the package `chromium` is installed");
+        }
+        Ok(PathBuf::from(CHROMIUM))
     }
 
     /// The weights of the real model.
@@ -207,7 +232,7 @@ impl Setup<'_> {
     }
 
     /// Runs `install` into an empty directory, unless the stamp says that it was done already.
-    fn once(
+    pub(crate) fn once(
         &self,
         name: &str,
         versions: &str,
