@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 
 use super::prices::PriceFile;
 use super::units::{Points, SecretRef, Share, Size, Time};
-use crate::alert::Severity;
+use crate::alert::{Rule, Severity, policy::CallAlerts};
 use crate::release::{
     Backoff, BreakerPolicy, Budget, Capture, Checks, DegradePlan, DegradeStep, StreamMode,
     TargetName,
@@ -361,6 +361,8 @@ pub struct CallFile {
     pub rollout: RolloutFile,
     /// What is kept in the call log.
     pub capture: CaptureFile,
+    /// What is watched, and by which limits. Not part of a release.
+    pub alerts: CallAlertsFile,
 }
 
 /// The parameters whose types are known; all others pass too.
@@ -412,8 +414,7 @@ pub struct BudgetFile {
     /// How many times the validation error is shown to the model.
     #[schemars(range(max = 10))]
     pub repair: u32,
-    /// Share of failed calls over 5 minutes past which someone is told. Kept with the release; this
-    /// version sends no alerts.
+    /// Share of failed calls past which someone is told: see the rule `error_rate` of the manual.
     pub max_error_rate: Share,
     /// US dollars that one call may cost. Once its attempts have cost as much, no other is made. What
     /// has no known price does not count.
@@ -549,6 +550,38 @@ pub struct CaptureFile {
     pub bodies: Capture,
 }
 
+/// What is watched, and by which limits. Not part of a release.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct CallAlertsFile {
+    /// Rules that do not watch this call, such as `tokens_in`.
+    #[schemars(schema_with = "rules")]
+    pub off: Vec<Rule>,
+    /// How long all but one call in twenty may take. Left out, it is 80 % of `budget.deadline`.
+    pub latency_p95: Option<Time>,
+    /// How long all but one stream in twenty may take to begin. Left out, it is 1.5 times what is
+    /// usual for the call.
+    pub first_token_p95: Option<Time>,
+    /// Share of the calls of 30 days that are to succeed, such as `"99%"`. Left out, there is no
+    /// burn-rate rule.
+    pub slo: Option<Share>,
+    /// How long until someone is told again of what is still wrong.
+    pub renotify: Time,
+}
+
+impl Default for CallAlertsFile {
+    fn default() -> Self {
+        let it = CallAlerts::default();
+        Self {
+            off: it.off.into_iter().collect(),
+            latency_p95: it.latency_p95.map(Time),
+            first_token_p95: it.first_token_p95.map(Time),
+            slo: it.slo.map(Share),
+            renotify: Time(it.renotify),
+        }
+    }
+}
+
 /// What a variant is assigned to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -682,6 +715,11 @@ fn stream_modes(_: &mut SchemaGenerator) -> Schema {
 
 fn captures(_: &mut SchemaGenerator) -> Schema {
     words(&["none", "redacted", "full"])
+}
+
+fn rules(_: &mut SchemaGenerator) -> Schema {
+    let rules = words(&Rule::ALL.map(Rule::name));
+    json_schema!({ "type": "array", "items": rules, "uniqueItems": true })
 }
 
 fn units(_: &mut SchemaGenerator) -> Schema {

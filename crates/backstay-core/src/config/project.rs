@@ -15,6 +15,7 @@ use super::{
     units::{SECRET_REMEDY, SecretRef},
 };
 use crate::{
+    alert::policy::CallAlerts,
     price::quote::{PriceRule, ProviderPrices, Quote},
     release::{CallSpec, TargetName},
 };
@@ -36,8 +37,12 @@ pub struct Project {
     pub receivers: Vec<ReceiverConfig>,
     /// The calls by name.
     pub calls: BTreeMap<String, CallSpec>,
+    /// How each call is watched, by its name: no part of its release.
+    pub alerts: BTreeMap<String, CallAlerts>,
     /// What a plain target is run as, whatever its call and route: the defaults of the project.
     pub direct: CallSpec,
+    /// How plain targets are watched.
+    pub direct_alerts: CallAlerts,
 }
 
 /// The HTTP server.
@@ -320,9 +325,20 @@ pub(super) fn check(
     let mut prices: Vec<_> = prices.collect();
     prices.sort_by_cached_key(PriceRule::order);
     let store = StoreConfig { path: file.store.path.into() };
-    let direct = CallSpec::direct();
-    let calls = BTreeMap::new();
-    rules.done(Project { server, store, log, providers, prices, receivers, calls, direct })
+    let (calls, alerts) = (BTreeMap::new(), BTreeMap::new());
+    let (direct, direct_alerts) = (CallSpec::direct(), CallAlerts::default());
+    rules.done(Project {
+        server,
+        store,
+        log,
+        providers,
+        prices,
+        receivers,
+        calls,
+        alerts,
+        direct,
+        direct_alerts,
+    })
 }
 
 /// The address that links begin with.
