@@ -5,6 +5,8 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::{
     Severity,
     reading::{Reading, Verdict, chance, per_cent, time},
@@ -27,7 +29,7 @@ const SLOW: f64 = 0.05;
 pub const BASELINE_CALLS: u64 = 300;
 
 /// So many of all.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tally {
     /// Calls that did what they should not.
     pub bad: u64,

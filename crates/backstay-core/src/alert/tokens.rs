@@ -117,8 +117,9 @@ impl Cusum {
         let typical = (baseline.center + sign * mean * baseline.sigma).exp();
         Reading {
             verdict,
-            value: Some(side.sum),
-            threshold: Some(ALARM),
+            // Shorter is negative.
+            value: Some(sign * side.sum),
+            threshold: Some(sign * ALARM),
             summary: format!("{what} are {word} than usual: {typical:.0} tokens, not {usual:.0}"),
             arithmetic: format!(
                 "{} calls were {mean:.1} sigma {word} than the usual {usual:.0} tokens on average \
