@@ -12,6 +12,7 @@ use std::{
 
 use axum::{Router, response::Response, routing::future::RouteFuture};
 use backstay_control::{
+    alerts::{Keeper, Policies},
     compile::{CompileError, Compiler},
     notify::{Delivery, Receivers},
     project::load,
@@ -26,7 +27,7 @@ use backstay_engine::{
 use backstay_store::{
     RegistryStore, Retention, Spool, StoreError,
     recorder::{Limits as RecorderLimits, Recorder},
-    sqlite::{SqliteAlerts, SqliteRecords, SqliteRegistry},
+    sqlite::{SqliteAlerts, SqliteReader, SqliteRecords, SqliteRegistry},
 };
 use http::Request;
 use hyper::body::Incoming;
@@ -44,7 +45,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower_service::Service;
 
 use crate::{
-    api,
+    alerting, api,
     auth::Keys,
     dashboard,
     desk::{Desk, Pulse},
@@ -118,6 +119,7 @@ pub struct Started {
     server: Arc<Server>,
     listener: TcpListener,
     control: Arc<Mutex<Control>>,
+    keeper: Keeper<SqliteReader>,
     watch: Watch,
     dir: PathBuf,
     drain: Duration,
@@ -179,7 +181,10 @@ pub async fn start(options: &Options) -> Result<Started, ServeError> {
     let delivery = Delivery::new(alerts, receivers, Clock::System, !options.seed);
     let desk = Desk::new(store.clone(), SqliteAlerts::open(&store)?, pulse, now_ms(&engine));
     desk.set_receivers(&project.receivers);
+    let alerts = Box::new(SqliteAlerts::open(&store)?);
+    let keeper = Keeper::open(alerts, SqliteReader::open(&store), now_ms(&engine))?;
     let server = Arc::new(Server::new(engine, keys, limits(&project), desk, metrics));
+    server.set_policies(Policies::new(&project));
     Ok(Started {
         server,
         listener,
@@ -190,6 +195,7 @@ pub async fn start(options: &Options) -> Result<Started, ServeError> {
             delivery,
             address,
         })),
+        keeper,
         watch,
         dir: options.dir.clone(),
         drain: project.server.drain,
@@ -271,6 +277,11 @@ impl Started {
         tasks.spawn(
             ending.clone().run_until_cancelled_owned(api::tell_events(Arc::clone(&self.server))),
         );
+        tasks.spawn(ending.clone().run_until_cancelled_owned(alerting::watch(
+            Arc::clone(&self.server),
+            self.keeper,
+            delivery.clone(),
+        )));
         let until = ending.clone();
         let telling = tasks.spawn(async move { delivery.run(until).await });
         let app = gateway::routes()
@@ -427,6 +438,7 @@ fn reload_once(server: &Server, control: &Mutex<Control>, dir: &Path) {
             server.engine().publish(plans);
             server.set_limits(limits(&project));
             server.desk().set_receivers(&project.receivers);
+            server.set_policies(Policies::new(&project));
             control.retention = retention(&project);
             let (receivers, broken) = Receivers::build(dir, &project, control.address);
             broken.iter().for_each(|warning| tracing::warn!("{warning}"));

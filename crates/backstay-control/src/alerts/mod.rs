@@ -9,6 +9,7 @@ mod board;
 mod evidence;
 mod facts;
 mod history;
+mod keeper;
 mod policy;
 mod rules;
 mod usual;
@@ -36,6 +37,7 @@ use backstay_store::{
 };
 
 pub use board::{Board, RuleState, Standing};
+pub use keeper::{Keeper, Notices};
 pub use policy::{Policies, Policy};
 
 use history::{History, REACH_MS};

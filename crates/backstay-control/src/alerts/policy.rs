@@ -38,6 +38,14 @@ pub struct Policies {
     pub direct: Policy,
 }
 
+impl Default for Policies {
+    /// Those of an empty project.
+    fn default() -> Self {
+        let direct = Policy::of(&CallSpec::direct(), &CallAlerts::default());
+        Self { calls: BTreeMap::new(), direct }
+    }
+}
+
 impl Policies {
     /// What `project` says.
     #[must_use]
