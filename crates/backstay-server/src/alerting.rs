@@ -2,9 +2,10 @@
 //!
 //! What is looked at and what follows is the control plane's business.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use backstay_control::{alerts::Keeper, notify::Delivery};
+use backstay_core::alert::Rule;
 use backstay_store::SqliteReader;
 use tokio::time::{MissedTickBehavior, interval};
 
@@ -56,5 +57,12 @@ fn look(server: &Server, keeper: &mut Keeper<SqliteReader>, delivery: &Delivery)
     if changed.iter().any(|it| it.notify) {
         delivery.ring();
     }
-    server.set_alerts(keeper.board().clone());
+    let board = keeper.board();
+    let mut firing: BTreeMap<(&str, Rule), u64> = BTreeMap::new();
+    for alert in board.firing() {
+        *firing.entry((&alert.subject.call, alert.subject.rule)).or_default() += 1;
+    }
+    let firing = firing.into_iter().map(|((call, rule), count)| (call.to_owned(), rule, count));
+    server.metrics().firing().store(Arc::new(firing.collect()));
+    server.set_alerts(board.clone());
 }

@@ -34,6 +34,14 @@ async fn ready(State(server): State<Arc<Server>>) -> Response {
         "under_way": engine.under_way(),
         "project": server.broken().as_deref().unwrap_or("ok"),
         "records": records(engine.sink()),
+        "alerts": server.alerts().firing().map(|alert| {
+            json!({
+                "rule": alert.subject.rule.name(),
+                "call": alert.subject.call,
+                "severity": alert.severity.name(),
+                "arithmetic": alert.arithmetic,
+            })
+        }).collect::<Vec<_>>(),
         "breakers": engine.targets().open_breakers().into_iter().map(|(call, target, state)| {
             json!({"call": call, "target": target.to_string(), "state": format!("{state:?}")})
         }).collect::<Vec<_>>(),

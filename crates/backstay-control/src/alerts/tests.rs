@@ -481,3 +481,58 @@ fn a_look_is_cheap() {
     assert!(each <= 200 * 5, "{each} rows a look");
     assert!(world.stored.values().all(|text| text.len() < 4096));
 }
+
+/// Random numbers that are the same each time.
+struct Dice(u64);
+
+impl Dice {
+    #[expect(clippy::cast_precision_loss, reason = "53 bits fit")]
+    fn roll(&mut self) -> f64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((z ^ (z >> 31)) >> 11) as f64 / (1_u64 << 53) as f64
+    }
+
+    /// Around `median`, with a log-normal spread of `sigma`.
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "some thousands")]
+    fn around(&mut self, median: f64, sigma: f64) -> u64 {
+        let radius = (-2.0 * (1.0 - self.roll()).ln()).sqrt();
+        let normal = radius * (std::f64::consts::TAU * self.roll()).cos();
+        (median * (sigma * normal).exp()) as u64
+    }
+
+    /// A healthy call: one in 100 fails.
+    fn call(&mut self) -> Sample {
+        let bad = self.roll() < 0.01;
+        let sample = if bad { failed("a", FailureClass::Schema) } else { ok("a") };
+        let (input, output) = (self.around(800.0, 0.4), self.around(200.0, 0.6));
+        Sample {
+            latency_us: self.around(2_000_000.0, 0.5),
+            first_token_us: Some(self.around(500_000.0, 0.5)),
+            usage: Some(Usage { input, output, ..Usage::default() }),
+            ..sample
+        }
+    }
+}
+
+/// Every rule at once, 20 calls a minute that come by chance, of which one in 100 fails.
+#[test]
+fn a_healthy_day_is_quiet() {
+    let mut world = World::new();
+    let dice = RefCell::new(Dice(11));
+    let changes = world.minutes(24 * 60, |world| {
+        // Of 10 chances a third: a little under three and a half calls in 10 seconds.
+        for _ in 0..10 {
+            let mut dice = dice.borrow_mut();
+            if dice.roll() < 1.0 / 3.0 {
+                world.calls(1, &dice.call());
+            }
+        }
+    });
+    assert_eq!(rules(&changes), [], "{changes:#?}");
+    for rule in [Rule::TokensIn, Rule::TokensOut, Rule::LatencyBaseline, Rule::FirstToken] {
+        assert_eq!(world.state(rule), RuleState::Ok, "{rule:?} watched");
+    }
+}

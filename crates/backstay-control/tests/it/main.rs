@@ -8,6 +8,7 @@
     reason = "clippy allows these in tests, but not in what tests share; a panic is the report"
 )]
 
+mod alerts;
 mod alertmanager;
 mod delivery;
 mod mail;

@@ -40,7 +40,7 @@ impl Rule {
                         minutes\" as it stands would fire on healthy calls all day; the dashboard \
                         shows it as a state and tells nobody.",
                 clears: "When as many failures as in the last 5 minutes would happen in one window of \
-                         five if the share were the allowed one, for 5 minutes.",
+                         five if the share were the allowed one.",
                 advice: "Look at the failure class in the alert, then at `backstay show` of one of its \
                          calls. The manual's page on failure classes says what to do about each.",
                 severity: Severity::Page,
@@ -54,7 +54,7 @@ impl Rule {
                 fires: "Pages at 14.4 times too fast over 1 hour and 5 minutes, and at 6 times over 6 \
                         hours and 30 minutes; warns when 3 days and 6 hours are both over budget. A \
                         few failures of a few calls are no evidence and do not fire it.",
-                clears: "When none of the three holds for 5 minutes.",
+                clears: "When none of the three holds.",
                 advice: "The same as for `error_rate`. This rule is slower and says what a month of it \
                          would cost.",
                 severity: Severity::Page,
@@ -105,8 +105,7 @@ impl Rule {
                 watches: "The input tokens of each release, as logarithms, against what is usual for \
                           it: its calls of the last 7 days, at least 300.",
                 fires: "When what deviates by more than half a sigma adds up to 8 sigma (CUSUM); longer \
-                        and shorter are summed apart, and no call counts for more than 4 sigma. \
-                        It must stay there for 10 minutes.",
+                        and shorter are summed apart, and no call counts for more than 4 sigma.",
                 clears: "When the sum has fallen below 4.",
                 advice: "Longer: something is pasted in twice, a retrieval returns more, a client sends \
                          its whole history. Shorter: context is missing. Costs and latency follow.",
@@ -169,8 +168,8 @@ impl Rule {
             Self::BreakerOpen => About {
                 title: "A breaker is open",
                 watches: "The breakers of each call and target.",
-                fires: "When one has not been closed for a minute.",
-                clears: "When it has been closed for a minute.",
+                fires: "When one is not closed.",
+                clears: "When it is closed.",
                 advice: "The target fails: the calls of the alert say how. Calls go to the next target \
                          of the route meanwhile; without one they fail as `circuit_open`.",
                 severity: Severity::Warn,
@@ -181,7 +180,7 @@ impl Rule {
                 title: "A provider refuses the credentials",
                 watches: "Targets that are left alone after `upstream_auth`.",
                 fires: "At once: it does not heal by itself.",
-                clears: "When the target has not been left alone for 5 minutes.",
+                clears: "When the target is not left alone any more.",
                 advice: "Renew the key or pay the bill, check with `backstay check --secrets`, and \
                          restart the gateway.",
                 severity: Severity::Page,
@@ -203,7 +202,7 @@ impl Rule {
                 title: "Records are given up",
                 watches: "The count of records that could not be kept.",
                 fires: "With the first one.",
-                clears: "When there was none for 10 minutes.",
+                clears: "When there is none any more.",
                 advice: "The disk is full, locked or too slow; `/readyz` says what is wrong with the \
                          store. Calls go on, but sums, log and alerts are too low meanwhile.",
                 severity: Severity::Page,

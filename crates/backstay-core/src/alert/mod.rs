@@ -4,6 +4,8 @@
 
 pub mod about;
 pub mod machine;
+#[cfg(test)]
+mod manual;
 pub mod policy;
 pub mod rates;
 pub mod reading;
