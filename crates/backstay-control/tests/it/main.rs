@@ -8,8 +8,8 @@
     reason = "clippy allows these in tests, but not in what tests share; a panic is the report"
 )]
 
-mod alerts;
 mod alertmanager;
+mod alerts;
 mod delivery;
 mod mail;
 mod receivers;
