@@ -9,7 +9,7 @@ use std::ops::Range;
 use super::Finding;
 
 const FILE_LINES: usize = 700;
-const CRATE_LINES: usize = 10_000;
+const CRATE_LINES: usize = 12_000;
 
 /// A source file of a crate.
 #[derive(Debug)]

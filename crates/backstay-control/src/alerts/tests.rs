@@ -1,3 +1,5 @@
+//! Every rule against calls that a test makes, at a time that it moves.
+
 use std::{cell::RefCell, collections::BTreeMap};
 
 use backstay_core::{

@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 
 use super::{
     CALL_FILES, CallSources, content,
-    file::{BreakerFile, BudgetFile, CallAlertsFile, CallFile, DegradeFile, RolloutFile},
+    file::{BreakerFile, BudgetFile, CallFile, DegradeFile, RolloutFile, alerts::CallAlertsFile},
     mistake::{Mistake, nearest, one_of},
     place::{SourceFile, Toml},
     read,

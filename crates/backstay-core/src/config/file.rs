@@ -4,6 +4,8 @@
 //! manual. The comments here are read by users. No rule that needs two keys is checked here, and
 //! nothing runs on these types: see [`super::project`] and `call` for what they become.
 
+pub mod alerts;
+
 use std::{collections::BTreeMap, time::Duration};
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -12,7 +14,7 @@ use serde_json::{Map, Value};
 
 use super::prices::PriceFile;
 use super::units::{Points, SecretRef, Share, Size, Time};
-use crate::alert::{Rule, Severity, policy::CallAlerts};
+use crate::alert::Severity;
 use crate::release::{
     Backoff, BreakerPolicy, Budget, Capture, Checks, DegradePlan, DegradeStep, StreamMode,
     TargetName,
@@ -362,7 +364,7 @@ pub struct CallFile {
     /// What is kept in the call log.
     pub capture: CaptureFile,
     /// What is watched, and by which limits. Not part of a release.
-    pub alerts: CallAlertsFile,
+    pub alerts: alerts::CallAlertsFile,
 }
 
 /// The parameters whose types are known; all others pass too.
@@ -550,38 +552,6 @@ pub struct CaptureFile {
     pub bodies: Capture,
 }
 
-/// What is watched, and by which limits. Not part of a release.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct CallAlertsFile {
-    /// Rules that do not watch this call, such as `tokens_in`.
-    #[schemars(schema_with = "rules")]
-    pub off: Vec<Rule>,
-    /// How long all but one call in twenty may take. Left out, it is 80 % of `budget.deadline`.
-    pub latency_p95: Option<Time>,
-    /// How long all but one stream in twenty may take to begin. Left out, it is 1.5 times what is
-    /// usual for the call.
-    pub first_token_p95: Option<Time>,
-    /// Share of the calls of 30 days that are to succeed, such as `"99%"`. Left out, there is no
-    /// burn-rate rule.
-    pub slo: Option<Share>,
-    /// How long until someone is told again of what is still wrong.
-    pub renotify: Time,
-}
-
-impl Default for CallAlertsFile {
-    fn default() -> Self {
-        let it = CallAlerts::default();
-        Self {
-            off: it.off.into_iter().collect(),
-            latency_p95: it.latency_p95.map(Time),
-            first_token_p95: it.first_token_p95.map(Time),
-            slo: it.slo.map(Share),
-            renotify: Time(it.renotify),
-        }
-    }
-}
-
 /// What a variant is assigned to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -715,11 +685,6 @@ fn stream_modes(_: &mut SchemaGenerator) -> Schema {
 
 fn captures(_: &mut SchemaGenerator) -> Schema {
     words(&["none", "redacted", "full"])
-}
-
-fn rules(_: &mut SchemaGenerator) -> Schema {
-    let rules = words(&Rule::ALL.map(Rule::name));
-    json_schema!({ "type": "array", "items": rules, "uniqueItems": true })
 }
 
 fn units(_: &mut SchemaGenerator) -> Schema {

@@ -1,3 +1,5 @@
+//! Tails against exact vectors and a published table.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -11,6 +11,7 @@ use backstay_core::{
     alert::Rule,
     breaker::BreakerState,
     failure::{Cut, FailureClass, Phase},
+    price::quote::ProviderPrices,
     record::{
         AttemptKind, AttemptRecord, CallId, CallRecord, Cost, Degraded, Outcome, OutcomeReport,
         Usage, Variant,
@@ -48,7 +49,9 @@ fn plans(calls: &[(&str, std::ops::RangeInclusive<u32>, &[&str])]) -> Plans {
         upstream: Upstream::Sim(Sim::new(SimConfig::default())),
     };
     let windows = BTreeMap::from([("sized".to_owned(), 8192)]);
-    let plan = ProviderPlan { provider: Arc::new(provider), limit: Limit::default(), windows };
+    let prices = ProviderPrices::new("sim", None, &[]);
+    let (provider, limit) = (Arc::new(provider), Limit::default());
+    let plan = ProviderPlan { provider, limit, windows, prices };
     let providers = HashMap::from([("sim".to_owned(), Arc::new(plan))]);
     let made = calls.iter().map(|(name, numbers, route)| {
         let releases: BTreeMap<_, _> = numbers
@@ -128,7 +131,7 @@ fn page(metrics: &Metrics, format: Format) -> Vec<u8> {
             received: 12,
             stored: 9,
             pending: 1,
-            shed: [("queue_full", 1), ("expired", 1), ("closed", 0)],
+            shed: [("queue_full", 1), ("expired", 1), ("unmatched", 0), ("closed", 0)],
             ..Accounting::default()
         }),
         breakers: vec![

@@ -1,3 +1,5 @@
+//! Looks in every order, with clocks that jump and processes that restart.
+
 use std::time::Duration;
 
 use proptest::prelude::*;

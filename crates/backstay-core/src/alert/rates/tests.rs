@@ -1,3 +1,5 @@
+//! The published false-alarm rates and delays, simulated; and each rule about shares.
+
 use proptest::prelude::*;
 
 use super::*;

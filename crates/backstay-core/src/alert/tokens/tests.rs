@@ -1,3 +1,5 @@
+//! The published run lengths and delays of the sums, simulated.
+
 use super::*;
 use crate::alert::{Rule, reading::Verdict};
 
