@@ -18,5 +18,6 @@ pub mod record;
 pub mod redact;
 pub mod release;
 pub mod rollup;
+pub mod stats;
 pub mod tokens;
 pub mod trace;

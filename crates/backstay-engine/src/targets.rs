@@ -230,6 +230,18 @@ impl Targets {
         });
         seen.collect()
     }
+
+    /// Every target that is left alone: why, and for how long from now.
+    #[must_use]
+    pub fn holds(&self) -> Vec<(TargetName, FailureClass, Duration)> {
+        let now = Instant::now();
+        let states = lock(&self.states);
+        let held = states.iter().filter_map(|(target, (_, state))| {
+            let hold = lock(&state.standing).hold.filter(|hold| now < hold.until)?;
+            Some((target.clone(), hold.class, hold.until.duration_since(now)))
+        });
+        held.collect()
+    }
 }
 
 /// A target as one call sees it.
@@ -404,6 +416,22 @@ mod tests {
         assert_eq!(refusal.class, FailureClass::RateLimited);
         assert_eq!(refusal.retry_after, Some(LONGEST_HOLD));
         assert!(gate.admit(now + LONGEST_HOLD, lease).is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn holds_are_listed_while_they_last() {
+        let (targets, name) = (Targets::default(), "sim/model".parse().unwrap());
+        let gate = Gate {
+            state: targets.state(&name, Limit::default()),
+            breaker: targets.breaker("call", &name),
+            policy: BreakerPolicy::default(),
+        };
+        assert_eq!(targets.holds(), []);
+        let refused = Failure::new(FailureClass::UpstreamAuth, "the key is refused");
+        gate.admit(Instant::now(), Duration::from_secs(1)).unwrap().observe(Some(&refused));
+        assert_eq!(targets.holds(), [(name, FailureClass::UpstreamAuth, UNUSABLE_FOR)]);
+        tokio::time::advance(UNUSABLE_FOR).await;
+        assert_eq!(targets.holds(), []);
     }
 
     #[tokio::test(start_paused = true)]

@@ -35,6 +35,14 @@ async fn ready(State(server): State<Arc<Server>>) -> Response {
         "project": server.broken().as_deref().unwrap_or("ok"),
         "records": records(engine.sink()),
         "otlp": otlp(&server.otlp()),
+        "alerts": server.alerts().firing().map(|alert| {
+            json!({
+                "rule": alert.subject.rule.name(),
+                "call": alert.subject.call,
+                "severity": alert.severity.name(),
+                "arithmetic": alert.arithmetic,
+            })
+        }).collect::<Vec<_>>(),
         "breakers": engine.targets().open_breakers().into_iter().map(|(call, target, state)| {
             json!({"call": call, "target": target.to_string(), "state": format!("{state:?}")})
         }).collect::<Vec<_>>(),

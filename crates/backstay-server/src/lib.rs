@@ -3,6 +3,7 @@
 //! Start with [`serve`], which builds everything and runs it. This crate is the only place that knows
 //! HTTP status codes.
 
+mod alerting;
 mod api;
 pub mod auth;
 mod dashboard;

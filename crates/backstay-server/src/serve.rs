@@ -12,6 +12,7 @@ use std::{
 
 use axum::{Router, response::Response, routing::future::RouteFuture};
 use backstay_control::{
+    alerts::{Keeper, Policies},
     compile::{CompileError, Compiler},
     notify::{Delivery, Receivers},
     project::load,
@@ -29,7 +30,7 @@ use backstay_engine::{
 use backstay_store::{
     RegistryStore, Retention, Spool, StoreError, pseudonym_key,
     recorder::{Limits as RecorderLimits, Recorder},
-    sqlite::{SqliteAlerts, SqliteRecords, SqliteRegistry},
+    sqlite::{SqliteAlerts, SqliteReader, SqliteRecords, SqliteRegistry},
 };
 use http::Request;
 use hyper::body::Incoming;
@@ -47,7 +48,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower_service::Service;
 
 use crate::{
-    api,
+    alerting, api,
     auth::Keys,
     dashboard,
     desk::{Desk, Pulse},
@@ -127,6 +128,7 @@ pub struct Started {
     server: Arc<Server>,
     listener: TcpListener,
     control: Arc<Mutex<Control>>,
+    keeper: Keeper<SqliteReader>,
     watch: Watch,
     dir: PathBuf,
     drain: Duration,
@@ -211,8 +213,11 @@ fn assemble(
     let delivery = Delivery::new(alerts, receivers, Clock::System, !options.seed);
     let desk = Desk::new(store.clone(), SqliteAlerts::open(&store)?, pulse, now_ms(&engine));
     desk.set_receivers(&project.receivers);
-    let server =
-        Arc::new(Server::new(engine, keys, limits(&project), desk, metrics).with_otlp(otlp));
+    let alerts = Box::new(SqliteAlerts::open(&store)?);
+    let keeper = Keeper::open(alerts, SqliteReader::open(&store), now_ms(&engine))?;
+    let server = Server::new(engine, keys, limits(&project), desk, metrics).with_otlp(otlp);
+    let server = Arc::new(server);
+    server.set_policies(Policies::new(&project));
     Ok(Started {
         server,
         listener,
@@ -224,6 +229,7 @@ fn assemble(
             address,
             otlp: project.otlp,
         })),
+        keeper,
         watch,
         dir: options.dir.clone(),
         drain: project.server.drain,
@@ -316,6 +322,11 @@ impl Started {
         tasks.spawn(
             ending.clone().run_until_cancelled_owned(api::tell_events(Arc::clone(&self.server))),
         );
+        tasks.spawn(ending.clone().run_until_cancelled_owned(alerting::watch(
+            Arc::clone(&self.server),
+            self.keeper,
+            delivery.clone(),
+        )));
         let until = ending.clone();
         let telling = tasks.spawn(async move { delivery.run(until).await });
         let app = gateway::routes()
@@ -478,6 +489,7 @@ fn reload_once(server: &Server, control: &Mutex<Control>, dir: &Path) {
             server.engine().publish(plans);
             server.set_limits(limits(&project));
             server.desk().set_receivers(&project.receivers);
+            server.set_policies(Policies::new(&project));
             control.retention = retention(&project);
             let (receivers, broken) = Receivers::build(dir, &project, control.address);
             broken.iter().for_each(|warning| tracing::warn!("{warning}"));

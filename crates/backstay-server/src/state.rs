@@ -10,6 +10,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
+use backstay_control::alerts::{Board, Policies};
 use backstay_core::failure::{Failure, FailureClass};
 use backstay_engine::Engine;
 use http::HeaderMap;
@@ -49,6 +50,10 @@ pub(crate) struct Server {
     arriving: AtomicUsize,
     desk: Desk,
     metrics: Arc<Metrics>,
+    /// Every rule as it stood at the last look.
+    alerts: ArcSwap<Board>,
+    /// What the project says of alerts.
+    policies: ArcSwap<Policies>,
 }
 
 /// A request that is being read; counts until it is dropped.
@@ -79,6 +84,8 @@ impl Server {
             arriving: AtomicUsize::new(0),
             desk,
             metrics,
+            alerts: ArcSwap::from_pointee(Board::default()),
+            policies: ArcSwap::from_pointee(Policies::default()),
         }
     }
 
@@ -91,6 +98,23 @@ impl Server {
     /// How the export of telemetry fares.
     pub(crate) fn otlp(&self) -> OtlpStatus {
         self.otlp.as_ref().map(|exporter| exporter.status()).unwrap_or_default()
+    }
+
+    /// Every rule as it stood at the last look.
+    pub(crate) fn alerts(&self) -> Arc<Board> {
+        self.alerts.load_full()
+    }
+
+    pub(crate) fn set_alerts(&self, board: Board) {
+        self.alerts.store(Arc::new(board));
+    }
+
+    pub(crate) fn policies(&self) -> Arc<Policies> {
+        self.policies.load_full()
+    }
+
+    pub(crate) fn set_policies(&self, policies: Policies) {
+        self.policies.store(Arc::new(policies));
     }
 
     pub(crate) fn engine(&self) -> &Arc<Engine> {

@@ -9,6 +9,7 @@
 )]
 
 mod alertmanager;
+mod alerts;
 mod delivery;
 mod mail;
 mod receivers;

@@ -2,6 +2,16 @@
 //!
 //! Rules are pure functions of counts; nothing here reads a clock or a store, or tells anybody.
 
+pub mod about;
+pub mod machine;
+#[cfg(test)]
+mod manual;
+pub mod policy;
+pub mod rates;
+pub mod reading;
+pub mod tokens;
+pub mod traffic;
+
 use serde::{Deserialize, Serialize};
 
 use crate::record::{CallId, Variant};

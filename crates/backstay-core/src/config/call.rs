@@ -13,18 +13,18 @@ use super::{
     CALL_FILES, CallSources,
     capture::CaptureFile,
     content,
-    file::{BreakerFile, BudgetFile, CallFile, DegradeFile, RolloutFile},
+    file::{BreakerFile, BudgetFile, CallFile, DegradeFile, RolloutFile, alerts::CallAlertsFile},
     mistake::{Mistake, nearest, one_of},
     place::{SourceFile, Toml},
     read,
     rules::Rules,
     shape,
 };
-use crate::privacy::Path;
 use crate::release::{
     Backoff, BreakerPolicy, Budget, CallSpec, Checks, DegradePlan, DegradeStep, Templates,
     is_call_name,
 };
+use crate::{alert::policy::CallAlerts, privacy::Path};
 
 /// What a call needs to know of its project.
 pub(super) struct Around<'a> {
@@ -62,8 +62,14 @@ struct Content {
     static_answer: Option<Value>,
 }
 
+/// A call that holds: what it runs on, and how it is watched, which is not part of its release.
+pub(super) struct Checked {
+    pub(super) spec: CallSpec,
+    pub(super) alerts: CallAlerts,
+}
+
 /// Checks one call.
-pub(super) fn check(sources: &CallSources, around: &Around<'_>) -> Result<CallSpec, Vec<Mistake>> {
+pub(super) fn check(sources: &CallSources, around: &Around<'_>) -> Result<Checked, Vec<Mistake>> {
     let file = |name: &str| SourceFile {
         path: format!("calls/{}/{name}", sources.name),
         text: sources.files.get(name).cloned().unwrap_or_default(),
@@ -103,21 +109,23 @@ pub(super) fn check(sources: &CallSources, around: &Around<'_>) -> Result<CallSp
     check_answers(&typed, sources, &mut rules);
     check_rollout(&typed.rollout, &mut rules);
     check_capture(&typed.capture, &mut rules);
-    rules.done(spec(sources, typed, content))
+    check_alerts(&typed.alerts, &mut rules);
+    let alerts = alerts(&typed.alerts);
+    rules.done(Checked { spec: spec(sources, typed, content), alerts })
 }
 
 /// What plain targets are run as: every default of the project, and their errors as they are unless the
 /// defaults say otherwise. `None` if the defaults have mistakes, which are reported where they stand.
-pub(super) fn direct(around: &Around<'_>) -> Option<CallSpec> {
+pub(super) fn direct(around: &Around<'_>) -> Option<Checked> {
     let provider = around.providers.as_ref()?.first()?;
     let call_toml = format!("route = [\"{provider}/model\"]\n");
     let files = [("call.toml".to_owned(), call_toml)].into();
     let sources = CallSources { name: "default".to_owned(), files, others: Vec::new() };
-    let mut spec = check(&sources, around).ok()?;
+    let mut checked = check(&sources, around).ok()?;
     if around.defaults.pointer("/degrade/order").is_none() {
-        spec.degrade.order = vec![DegradeStep::Error];
+        checked.spec.degrade.order = vec![DegradeStep::Error];
     }
-    Some(spec)
+    Some(checked)
 }
 
 fn missing_remedy(sources: &CallSources) -> String {
@@ -338,6 +346,33 @@ fn check_capture(capture: &CaptureFile, rules: &mut Rules<'_>) {
                 rules.say(&["capture", key, &index.to_string()], reason, fault.remedy);
             }
         }
+    }
+}
+
+fn check_alerts(alerts: &CallAlertsFile, rules: &mut Rules<'_>) {
+    let times = [("latency_p95", alerts.latency_p95), ("first_token_p95", alerts.first_token_p95)];
+    for (key, time) in times.into_iter().chain([("renotify", Some(alerts.renotify))]) {
+        if time.is_some_and(|time| time.0.is_zero()) {
+            rules.say(&["alerts", key], "nothing can happen in no time", "write a longer time");
+        }
+    }
+    if !alerts.renotify.0.is_zero() && alerts.renotify.0 < Duration::from_secs(60) {
+        let reason = "someone would be told again within a minute";
+        rules.say(&["alerts", "renotify"], reason, "write \"1m\" or more, such as \"4h\"");
+    }
+    if alerts.slo.is_some_and(|slo| slo.0 <= 0.0 || slo.0 >= 1.0) {
+        let reason = "an SLO of 0 % cannot be missed, and one of 100 % leaves nothing to spend";
+        rules.say(&["alerts", "slo"], reason, "write a share in between, such as \"99%\"");
+    }
+}
+
+fn alerts(file: &CallAlertsFile) -> CallAlerts {
+    CallAlerts {
+        off: file.off.iter().copied().collect(),
+        latency_p95: file.latency_p95.map(|time| time.0),
+        first_token_p95: file.first_token_p95.map(|time| time.0),
+        slo: file.slo.map(|share| share.0),
+        renotify: file.renotify.0,
     }
 }
 

@@ -4,6 +4,8 @@
 //! manual. The comments here are read by users. No rule that needs two keys is checked here, and
 //! nothing runs on these types: see [`super::project`] and `call` for what they become.
 
+pub mod alerts;
+
 use std::{collections::BTreeMap, time::Duration};
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -367,6 +369,8 @@ pub struct CallFile {
     pub rollout: RolloutFile,
     /// What is kept in the call log.
     pub capture: CaptureFile,
+    /// What is watched, and by which limits. Not part of a release.
+    pub alerts: alerts::CallAlertsFile,
 }
 
 /// The parameters whose types are known; all others pass too.
@@ -418,8 +422,7 @@ pub struct BudgetFile {
     /// How many times the validation error is shown to the model.
     #[schemars(range(max = 10))]
     pub repair: u32,
-    /// Share of failed calls over 5 minutes past which someone is told. Kept with the release; this
-    /// version sends no alerts.
+    /// Share of failed calls past which someone is told: see the rule `error_rate` of the manual.
     pub max_error_rate: Share,
     /// US dollars that one call may cost. Once its attempts have cost as much, no other is made. What
     /// has no known price does not count.

@@ -103,8 +103,9 @@ pub fn check(sources: &Sources) -> Result<Project, Vec<Mistake>> {
     let around = call::Around::new(toml.as_ref(), &shaped.sound, &shaped.broken);
     for sources in &sources.calls {
         match call::check(sources, &around) {
-            Ok(spec) => {
+            Ok(call::Checked { spec, alerts }) => {
                 if let Some(project) = &mut project {
+                    project.alerts.insert(spec.call.clone(), alerts);
                     project.calls.insert(spec.call.clone(), spec);
                 }
             }
@@ -112,7 +113,8 @@ pub fn check(sources: &Sources) -> Result<Project, Vec<Mistake>> {
         }
     }
     if let (Some(project), Some(direct)) = (&mut project, call::direct(&around)) {
-        project.direct = direct;
+        project.direct = direct.spec;
+        project.direct_alerts = direct.alerts;
     }
     mistakes.sort();
     mistakes.dedup();

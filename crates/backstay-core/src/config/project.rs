@@ -16,6 +16,7 @@ use super::{
     units::{SECRET_REMEDY, SecretRef},
 };
 use crate::{
+    alert::policy::CallAlerts,
     price::quote::{PriceRule, ProviderPrices, Quote},
     privacy::Units,
     release::{CallSpec, TargetName},
@@ -42,8 +43,12 @@ pub struct Project {
     pub receivers: Vec<ReceiverConfig>,
     /// The calls by name.
     pub calls: BTreeMap<String, CallSpec>,
+    /// How each call is watched, by its name: no part of its release.
+    pub alerts: BTreeMap<String, CallAlerts>,
     /// What a plain target is run as, whatever its call and route: the defaults of the project.
     pub direct: CallSpec,
+    /// How plain targets are watched.
+    pub direct_alerts: CallAlerts,
 }
 
 /// The HTTP server.
@@ -346,9 +351,9 @@ pub(super) fn check(
     prices.sort_by_cached_key(PriceRule::order);
     let otlp = file.otlp.map(|file| otlp::check(file, &mut rules));
     let store = StoreConfig { path: file.store.path.into() };
-    let direct = CallSpec::direct();
     let privacy = PrivacyConfig { key: file.privacy.key, units: file.privacy.units };
-    let calls = BTreeMap::new();
+    let (calls, alerts) = (BTreeMap::new(), BTreeMap::new());
+    let (direct, direct_alerts) = (CallSpec::direct(), CallAlerts::default());
     rules.done(Project {
         server,
         store,
@@ -359,7 +364,9 @@ pub(super) fn check(
         prices,
         receivers,
         calls,
+        alerts,
         direct,
+        direct_alerts,
     })
 }
 

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    alert::Rule,
+    alert::{Rule, policy::CallAlerts},
     release::{BreakerPolicy, Budget, CallSpec, DegradePlan},
 };
 
@@ -356,6 +356,34 @@ fn a_missing_secret_is_shown_where_it_is_named() {
     });
     let line = FULL_ROOT.lines().position(|line| line.contains("env:AZURE")).unwrap() + 1;
     assert_eq!(found.iter().map(|m| m.line).collect::<Vec<_>>(), [line]);
+}
+
+#[test]
+fn how_a_call_is_watched_is_no_part_of_its_release() {
+    let project = |root: &str, own: &str| {
+        let root = format!("[providers.sim]\n{root}");
+        let own = format!("route = [\"sim/m\"]\n{own}");
+        check(&sources(&root, vec![call("c", &[("call.toml", &own)])])).unwrap()
+    };
+    let plain = project("", "");
+    assert_eq!(plain.alerts.get("c"), Some(&CallAlerts::default()));
+    let watched = project(
+        "[defaults.alerts]\nlatency_p95 = \"3s\"\nslo = \"99%\"",
+        "[alerts]\nslo = \"95%\"\noff = [\"tokens_in\"]",
+    );
+    assert_eq!(watched.calls, plain.calls);
+    let alerts = watched.alerts.get("c").unwrap();
+    assert_eq!((alerts.slo, alerts.latency_p95), (Some(0.95), Some(Duration::from_secs(3))));
+    assert!(alerts.off.contains(&Rule::TokensIn));
+    assert_eq!(watched.direct_alerts.slo, Some(0.99), "plain targets are watched by the defaults");
+}
+
+#[test]
+fn mistakes_about_alerts_say_how_to_mend_them() {
+    let own = "route = [\"sim/m\"]\n[alerts]\noff = [\"token_in\"]\nslo = \"100%\"\n\
+               renotify = \"5s\"\nlatency_p95 = \"0s\"\n";
+    let found = mistakes(&sources("[providers.sim]\n", vec![call("c", &[("call.toml", own)])]));
+    insta::assert_snapshot!(found);
 }
 
 #[test]

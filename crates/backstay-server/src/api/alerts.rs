@@ -60,7 +60,7 @@ pub(super) async fn alerts(State(server): State<Arc<Server>>) -> Result<Json<Ale
     firing.sort_by_key(|alert: &Alert| std::cmp::Reverse(alert.severity));
     let now_ms = server.now_ms();
     let firing = firing.into_iter().map(|alert| shape::alerts::item(alert, &silences, now_ms));
-    Ok(Json(Alerts { rules: Vec::new(), firing: firing.collect() }))
+    Ok(Json(Alerts { rules: shape::alerts::rules(&server.alerts()), firing: firing.collect() }))
 }
 
 /// Alerts of the past, newest first.

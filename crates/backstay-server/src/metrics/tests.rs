@@ -49,12 +49,9 @@ fn plans(calls: &[(&str, std::ops::RangeInclusive<u32>, &[&str])]) -> Plans {
         upstream: Upstream::Sim(Sim::new(SimConfig::default())),
     };
     let windows = BTreeMap::from([("sized".to_owned(), 8192)]);
-    let plan = ProviderPlan {
-        provider: Arc::new(provider),
-        limit: Limit::default(),
-        windows,
-        prices: ProviderPrices::new("sim", None, &[]),
-    };
+    let prices = ProviderPrices::new("sim", None, &[]);
+    let (provider, limit) = (Arc::new(provider), Limit::default());
+    let plan = ProviderPlan { provider, limit, windows, prices };
     let providers = HashMap::from([("sim".to_owned(), Arc::new(plan))]);
     let made = calls.iter().map(|(name, numbers, route)| {
         let releases: BTreeMap<_, _> = numbers

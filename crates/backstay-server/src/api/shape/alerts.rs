@@ -1,11 +1,13 @@
 //! Alerts and silences as they are told.
 
-use backstay_core::alert::{Alert, Severity, Silence, Stage};
+use backstay_control::alerts::{Board, RuleState as Stand, Standing};
+use backstay_core::alert::{Alert, Rule, Severity, Silence, Stage};
 
 use backstay_store::alerts::ReceiverState;
 
 use crate::api::types::{
-    AlertItem, AlertState, Notifications, Receiver, RuleSeverity, SilenceItem,
+    AlertItem, AlertState, Notifications, Receiver, RuleItem, RuleSeverity, RuleStand, RuleState,
+    SilenceItem,
 };
 
 /// An alert; `silences` are those that may cover it.
@@ -41,6 +43,45 @@ pub(in crate::api) fn item(alert: Alert, silences: &[Silence], now_ms: u64) -> A
         samples: alert.samples.iter().map(ToString::to_string).collect(),
         link,
         silenced_by,
+    }
+}
+
+/// Every rule, in the order of the manual, with how it stands.
+pub(in crate::api) fn rules(board: &Board) -> Vec<RuleItem> {
+    let of = |rule: Rule| board.standings.iter().filter(move |it| it.subject.rule == rule);
+    let rules = Rule::ALL.into_iter().map(|rule| {
+        let about = rule.about();
+        RuleItem {
+            rule: rule.name().to_owned(),
+            title: about.title.to_owned(),
+            explains: format!("{} {}", about.watches, about.fires),
+            severity: severity(about.severity),
+            calls: of(rule).map(stand).collect(),
+        }
+    });
+    rules.collect()
+}
+
+fn stand(standing: &Standing) -> RuleStand {
+    let subject = &standing.subject;
+    RuleStand {
+        call: Some(subject.call.clone()).filter(|call| !call.is_empty()),
+        release: subject.release.clone(),
+        target: subject.target.clone(),
+        detail: subject.detail.clone(),
+        state: match standing.state {
+            Stand::Ok => RuleState::Ok,
+            Stand::Pending => RuleState::Pending,
+            Stand::Firing => RuleState::Firing,
+            Stand::Insufficient => RuleState::Insufficient,
+            Stand::Learning => RuleState::Learning,
+            Stand::Off => RuleState::Off,
+        },
+        since_ms: standing.since_ms,
+        value: standing.value,
+        threshold: standing.threshold,
+        unit: subject.rule.about().unit.to_owned(),
+        arithmetic: standing.arithmetic.clone(),
     }
 }
 

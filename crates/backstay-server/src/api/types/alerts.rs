@@ -40,7 +40,6 @@ pub(crate) enum RuleSeverity {
 /// The state of a rule for a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
-#[expect(dead_code, reason = "this version evaluates no rules yet")]
 pub(crate) enum RuleState {
     /// It does not hold.
     Ok,

@@ -13,7 +13,8 @@ mod session;
 mod sums;
 
 pub(crate) use alerts::{
-    AlertItem, AlertState, Alerts, History, NewSilence, RuleSeverity, SilenceItem, Silences,
+    AlertItem, AlertState, Alerts, History, NewSilence, RuleItem, RuleSeverity, RuleStand,
+    RuleState, SilenceItem, Silences,
 };
 pub(crate) use board::{
     Board, BoardCall, BoardHealth, BoardTotals, FiveMinutes, FiveState, HealthState, Light,
