@@ -9,12 +9,13 @@ use backstay_engine::Sink;
 use super::{
     shape::{self, health::Signs},
     types::{
-        BoardHealth, Health, LimitsInForce, Prices, ProjectHealth, ProjectState, Records,
+        BoardHealth, Health, LimitsInForce, Otlp, Prices, ProjectHealth, ProjectState, Records,
         RollupsHealth, TargetHealth,
     },
 };
 use crate::{
     desk::{ApiError, ErrorBody},
+    otlp::Status,
     state::Server,
 };
 
@@ -56,8 +57,13 @@ pub(super) async fn health(State(server): State<Arc<Server>>) -> Result<Json<Hea
         limits: LimitsInForce { max_in_flight: count(server.limits().calls) },
         targets: targets(&server, now_ms),
         overhead: shape::quantiles(&server.desk().pulse().overhead_us(), MILLI),
-        otlp: None,
+        otlp: otlp(&server),
     }))
+}
+
+fn otlp(server: &Server) -> Option<Otlp> {
+    let Status { enabled, exported, dropped, last_error } = server.otlp();
+    enabled.then_some(Otlp { enabled, exported, dropped, last_error })
 }
 
 fn count(number: usize) -> u64 {

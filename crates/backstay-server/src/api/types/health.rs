@@ -36,7 +36,7 @@ pub(crate) struct Health {
     pub(crate) targets: Vec<TargetHealth>,
     /// Milliseconds of Backstay's own per call, since the start.
     pub(crate) overhead: Option<Quantiles>,
-    /// Export of traces and metrics; `null` where the server has none.
+    /// Export of traces and metrics; `null` where nothing is exported.
     pub(crate) otlp: Option<Otlp>,
 }
 
@@ -175,14 +175,16 @@ pub(crate) struct TargetHealth {
 }
 
 /// Export of traces and metrics.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub(crate) struct Otlp {
-    /// Whether the project wants it.
+    /// Whether anything is exported.
     pub(crate) enabled: bool,
-    /// Items that were taken.
+    /// Spans and events that the receiver took.
     pub(crate) exported: u64,
-    /// Items that were given up.
+    /// Spans and events that it did not get, or did not take.
     pub(crate) dropped: u64,
+    /// What last went wrong.
+    pub(crate) last_error: Option<String>,
 }
 
 /// The price table, and what it says of the project's targets.
