@@ -5,6 +5,7 @@
 //! nothing runs on these types: see [`super::project`] and `call` for what they become.
 
 pub mod alerts;
+mod notify;
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -16,10 +17,10 @@ use super::capture::{CaptureFile, PrivacyFile};
 use super::otlp::OtlpFile;
 use super::prices::PriceFile;
 use super::units::{Points, SecretRef, Share, Size, Time};
-use crate::alert::Severity;
 use crate::release::{
     Backoff, BreakerPolicy, Budget, Checks, DegradePlan, DegradeStep, StreamMode, TargetName,
 };
+pub use notify::{NotifyFile, NotifyKind};
 
 /// Everything of a project that is not about one call. Every key has a default: an empty file is a
 /// valid project.
@@ -257,85 +258,6 @@ pub struct AlertsFile {
     /// Where alerts are sent, each with its own kind. Nobody is told if there are none; alerts are kept
     /// and shown all the same.
     pub notify: Vec<NotifyFile>,
-}
-
-/// The kind of a place that alerts are sent to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum NotifyKind {
-    /// A POST of JSON in the shape of Alertmanager's own webhooks.
-    Webhook,
-    /// Prometheus Alertmanager.
-    Alertmanager,
-    /// A Slack webhook, or what understands the same messages.
-    Slack,
-    /// `PagerDuty` events.
-    Pagerduty,
-    /// Mail.
-    Smtp,
-}
-
-impl NotifyKind {
-    /// The kind in one word.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Webhook => "webhook",
-            Self::Alertmanager => "alertmanager",
-            Self::Slack => "slack",
-            Self::Pagerduty => "pagerduty",
-            Self::Smtp => "smtp",
-        }
-    }
-}
-
-/// A place that alerts are sent to.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct NotifyFile {
-    /// What is there: `webhook` gets JSON in the shape of Alertmanager's own webhooks, `slack` is an
-    /// incoming webhook, `pagerduty` gets events (v2), `smtp` is mail.
-    #[schemars(schema_with = "notify_kinds")]
-    pub kind: NotifyKind,
-    /// What people call it, unique; the kind and its place in the list if absent: `slack-1`.
-    #[serde(default)]
-    pub name: Option<String>,
-    /// Its address, or a secret reference to it. All kinds but `pagerduty` need it. `alertmanager`: the
-    /// base address, such as `http://127.0.0.1:9093`. `smtp`: `smtps://host`, or `smtp://host:25`; with
-    /// a user name and password only as a secret reference.
-    #[serde(default)]
-    pub url: Option<String>,
-    /// `pagerduty`: the integration key.
-    #[serde(default)]
-    pub routing_key: Option<SecretRef>,
-    /// `smtp`: the sender.
-    #[serde(default)]
-    pub from: Option<String>,
-    /// `smtp`: the receivers.
-    #[serde(default)]
-    pub to: Vec<String>,
-    /// What is less urgent is not sent here.
-    #[serde(default = "warn")]
-    #[schemars(schema_with = "severities")]
-    pub min_severity: Severity,
-    /// Only alerts of these calls are sent here, and those that concern all of Backstay. All if empty.
-    #[serde(default)]
-    #[schemars(length(max = 1000))]
-    pub calls: Vec<String>,
-    /// Only alerts of these rules are sent here, such as `error_rate`. All if empty.
-    #[serde(default)]
-    #[schemars(length(max = 100))]
-    pub rules: Vec<String>,
-    /// Tell the end of an alert to those that were told of it.
-    #[serde(default = "yes")]
-    pub send_resolved: bool,
-    /// Let the name in `url` lead into a private network. An address, or `localhost`, needs no
-    /// permission.
-    #[serde(default)]
-    pub allow_private_network: bool,
-    /// PEM file of private certificate authorities, trusted besides the public ones.
-    #[serde(default)]
-    pub ca_file: Option<String>,
 }
 
 /// One call. Every key but `route` has a default.
@@ -652,22 +574,6 @@ pub(super) fn words(words: &[&str]) -> Schema {
 
 fn kind_names(_: &mut SchemaGenerator) -> Schema {
     words(&["openai", "anthropic", "sim"])
-}
-
-const fn warn() -> Severity {
-    Severity::Warn
-}
-
-const fn yes() -> bool {
-    true
-}
-
-fn severities(_: &mut SchemaGenerator) -> Schema {
-    words(&["warn", "page"])
-}
-
-fn notify_kinds(_: &mut SchemaGenerator) -> Schema {
-    words(&["webhook", "alertmanager", "slack", "pagerduty", "smtp"])
 }
 
 fn degrade_steps(_: &mut SchemaGenerator) -> Schema {
