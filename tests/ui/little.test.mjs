@@ -54,7 +54,7 @@ test("columns sort", () =>
     const up = await names();
     assert.deepEqual(up, [...up].sort());
     assert.equal(await page.locator("th[aria-sort=ascending]").innerText(), "Call\n▲");
-    await page.getByRole("button", { name: "Call" }).click();
+    await page.getByRole("button", { name: "Call", exact: true }).click();
     await until(page, "it is turned", () => location.search.includes("dir=desc"));
     assert.deepEqual(await names(), up.reverse());
   }));

@@ -109,5 +109,8 @@ test("units of rules", () => {
   expect(plain(format.inUnit(1_500, "ms"))).toBe("1.50 s");
   expect(plain(format.inUnit(3, "count"))).toBe("3");
   expect(plain(format.inUnit(14.4321, "burn_rate"))).toBe("14 burn rate");
+  expect(format.inUnit(14.4321, "times")).toBe("14.4×");
+  expect(plain(format.inUnit(8.257, "sigma"))).toBe("8.26 σ");
+  expect(plain(format.inUnit(3, "calls"))).toBe("3 calls");
   expect(format.inUnit(null, "ms")).toBe("–");
 });

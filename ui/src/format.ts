@@ -169,6 +169,10 @@ export function inUnit(value: number | null, unit: string): string {
       return duration(value * 1000);
     case "usd":
       return money(value);
+    case "times":
+      return `${significant(Number(value.toPrecision(3)), 3)}×`;
+    case "sigma":
+      return `${significant(Number(value.toPrecision(3)), 3)}${THIN}σ`;
     case "":
     case "count":
       return count(value);

@@ -78,7 +78,14 @@ export function useQuery<T>(key: string | null, path: () => string, { live = tru
     };
     const soon = () => {
       if (document.hidden || timer !== undefined || abort.signal.aborted) return;
-      timer = setTimeout(() => void run(), Math.max(0, notBefore - performance.now()));
+      timer = setTimeout(
+        () => {
+          timer = undefined;
+          // Paused in the meantime: a page that stands still asks nothing.
+          if (liveness.get() !== "paused") void run();
+        },
+        Math.max(0, notBefore - performance.now()),
+      );
     };
     ask.current = () => void run();
     void run();

@@ -209,7 +209,7 @@ function RuleTable({ rule, call }: { rule: RuleView; call: string | null }) {
       <h2 id={`rule-${rule.rule}`}>
         {rule.title} <span class="muted">{rule.severity === "page" ? "pages" : "warns"}</span>
       </h2>
-      <p class="muted">{rule.explains}</p>
+      <p class="muted">{rule.explains.split("`").map((part, at) => (at % 2 === 1 ? <code key={at}>{part}</code> : part))}</p>
       {stands.length > 0 && (
         <details open={urgent || call !== null}>
         <summary>

@@ -3,7 +3,7 @@ import { useEffect, useRef, useState } from "preact/hooks";
 import type { Board, LogList, LogRow } from "../api/types";
 import { get } from "../api/client";
 import { absolute, clock, cost, count, day, duration, plural, shortRelease, words } from "../format";
-import { ticks } from "../live";
+import { liveness, ticks } from "../live";
 import { Link, setParams, usePlace } from "../router";
 import { useQuery } from "../query";
 import { address, logQuery, LOG_FILTERS, RANGES, RANGE_WORDS, spanOf, withParams } from "../url";
@@ -84,7 +84,7 @@ function usePages(params: URLSearchParams, follow: boolean): Pages & { more(): v
     const abort = new AbortController();
     let busy = false;
     const look = async () => {
-      if (busy || document.hidden) return;
+      if (busy || document.hidden || liveness.get() === "paused") return;
       busy = true;
       try {
         const query = withParams(logQuery(params, Date.now()), { limit: PAGE });
