@@ -585,7 +585,8 @@ impl Scanner<'_> {
     }
 
     /// Two letters of a country, two digits, as many more as that country has, and the check of ISO 13616
-    /// (mod 97 is 1). Spaces and hyphens may stand in it; small letters are as good.
+    /// (mod 97 is 1). Spaces may stand in it, or a hyphen after every four, which no UUID has; small
+    /// letters are as good.
     fn iban(&self, at: usize) -> Option<Find> {
         let &[a, b, c, d] = self.slice(at, at + 4) else { return None };
         if !c.is_ascii_digit() || !d.is_ascii_digit() || at < self.kept {
@@ -595,19 +596,21 @@ impl Scanner<'_> {
         if !self.begins(at) {
             return None;
         }
-        let (mut body, mut gap) = (Vec::with_capacity(length), false);
+        let (mut body, mut gap, mut hyphens) = (Vec::with_capacity(length), false, 0);
         for (index, &byte) in self.slice(at, at + 2 * length).iter().enumerate() {
             if byte.is_ascii_alphanumeric() {
                 body.push(byte.to_ascii_uppercase());
                 gap = false;
-            } else if matches!(byte, b' ' | b'-') && !gap {
+            } else if !gap && (byte == b' ' || (byte == b'-' && body.len().is_multiple_of(4))) {
+                hyphens += usize::from(byte == b'-');
                 gap = true;
             } else {
                 return None;
             }
             if body.len() == length {
                 let end = at + index + 1;
-                let right = self.ends(end) && shapes::mod_97(&body) == 1;
+                let grouped = hyphens == 0 || hyphens == (length - 1) / 4;
+                let right = grouped && self.ends(end) && shapes::mod_97(&body) == 1;
                 return right.then_some(Find { start: at, end, label: "iban" });
             }
         }

@@ -184,7 +184,7 @@ impl<'a> Pass<'a> {
                     self.within(child, &next, at, action);
                 }
             }
-            Value::String(text) if text.trim_start().starts_with(['{', '[']) => {
+            Value::String(text) if text.trim_start().starts_with(['{', '[', '"']) => {
                 if let Some(inner) = self.unfold(text, states, at.0) {
                     *text = inner;
                 }
@@ -205,6 +205,8 @@ impl<'a> Pass<'a> {
                 self.below(&mut inner, states, (deeper, true));
                 Some(inner.to_string())
             }
+            // Prose may begin with a quote.
+            Err(_) if text.trim_start().starts_with('"') => None,
             Err(_) => hidden.then(|| "[not kept: this is not whole JSON]".to_owned()),
         }
     }

@@ -242,6 +242,19 @@ fn annotations_that_cannot_be_honoured_are_mistakes() {
     }
 }
 
+#[test]
+fn json_in_a_string_in_a_string_is_searched_and_quoted_prose_is_left() {
+    let policy = policy(&["$..ssn"], &[], &[]);
+    let inner = json!({"ssn": "MARKER"}).to_string();
+    let twice = json!(json!(inner).to_string());
+    assert!(
+        !kept(&policy, &json!({ "a": twice }).to_string(), Document::Request).contains("MARKER")
+    );
+    assert!(!kept(&policy, &twice.to_string(), Document::Request).contains("MARKER"));
+    let prose = json!({"a": "\"Never\", she said"});
+    assert_eq!(kept_json(&policy, &prose), prose);
+}
+
 /// Documents with a marked value under the name `ssn` somewhere.
 fn document() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![

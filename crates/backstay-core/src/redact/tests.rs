@@ -117,6 +117,9 @@ fn personal_data_goes_but_only_when_asked() {
         ("card 4111 1111 1111 1111,", "card [redacted:card],"),
         ("5500-0000-0000-0004", "[redacted:card]"),
         ("IBAN DE89 3704 0044 0532 0130 00 ok", "IBAN [redacted:iban] ok"),
+        ("DE89-3704-0044-0532-0130-00", "[redacted:iban]"),
+        // Part of a UUID that happens to pass the check.
+        ("912766e4-c09b-48e0-be02-68d369488771", "912766e4-c09b-48e0-be02-68d369488771"),
         ("GB82WEST12345698765432", "[redacted:iban]"),
         ("call 0049 171 1234567", "call [redacted:phone]"),
         ("phone: 0171 1234567, tel=1234567", "phone: [redacted:phone], tel=[redacted:phone]"),

@@ -106,22 +106,28 @@ fn names_of(unit: &str, dir: &Path) -> anyhow::Result<Vec<String>> {
 }
 
 /// Ends on Ctrl-C or SIGTERM.
-async fn asked_to_stop() {
+///
+/// Signals are heeded from the call on, not from the first poll: whoever reads that the gateway listens
+/// may end it at once.
+fn asked_to_stop() -> impl Future<Output = ()> {
     use tokio::signal::unix::{SignalKind, signal};
-    match signal(SignalKind::terminate()) {
-        Ok(mut terminate) => tokio::select! {
-            _ = terminate.recv() => {}
-            interrupted = tokio::signal::ctrl_c() => {
-                if let Err(error) = interrupted {
-                    tracing::warn!(%error, "Ctrl-C cannot be noticed");
-                    terminate.recv().await;
+    let terminate = signal(SignalKind::terminate());
+    async move {
+        match terminate {
+            Ok(mut terminate) => tokio::select! {
+                _ = terminate.recv() => {}
+                interrupted = tokio::signal::ctrl_c() => {
+                    if let Err(error) = interrupted {
+                        tracing::warn!(%error, "Ctrl-C cannot be noticed");
+                        terminate.recv().await;
+                    }
                 }
-            }
-        },
-        Err(error) => {
-            tracing::warn!(%error, "SIGTERM cannot be noticed; Ctrl-C still can");
-            if tokio::signal::ctrl_c().await.is_err() {
-                std::future::pending::<()>().await;
+            },
+            Err(error) => {
+                tracing::warn!(%error, "SIGTERM cannot be noticed; Ctrl-C still can");
+                if tokio::signal::ctrl_c().await.is_err() {
+                    std::future::pending::<()>().await;
+                }
             }
         }
     }

@@ -24,8 +24,9 @@ pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<Exit> {
             Err(error) => return Err(error.into()),
         };
         started.warnings().iter().for_each(|warning| tracing::warn!("{warning}"));
+        let stop = asked_to_stop();
         render::listening(started.address()?);
-        started.run(asked_to_stop()).await;
+        started.run(stop).await;
         Ok(Exit::Ok)
     })
 }

@@ -28,8 +28,9 @@ pub(crate) fn run(args: &SimArgs) -> anyhow::Result<Exit> {
         let listener = TcpListener::bind(args.listen)
             .await
             .with_context(|| format!("cannot listen on {}", args.listen))?;
+        let stop = asked_to_stop();
         render::listening(listener.local_addr()?);
-        serve(listener, Arc::new(Sim::new(config)), asked_to_stop()).await?;
+        serve(listener, Arc::new(Sim::new(config)), stop).await?;
         Ok(Exit::Ok)
     })
 }
