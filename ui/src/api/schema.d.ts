@@ -895,16 +895,18 @@ export interface components {
         Otlp: {
             /**
              * Format: int64
-             * @description Items that were given up.
+             * @description Spans and events that it did not get, or did not take.
              */
             dropped: number;
-            /** @description Whether the project wants it. */
+            /** @description Whether anything is exported. */
             enabled: boolean;
             /**
              * Format: int64
-             * @description Items that were taken.
+             * @description Spans and events that the receiver took.
              */
             exported: number;
+            /** @description What last went wrong. */
+            last_error: string | null;
         };
         /** @description The calls of one stretch. */
         Point: components["schemas"]["Sums"] & {
