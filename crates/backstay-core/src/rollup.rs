@@ -249,6 +249,16 @@ impl Ladder {
         }
     }
 
+    /// Takes in the calls of another one.
+    pub fn merge(&mut self, other: &Self) {
+        for (count, more) in self.reached.iter_mut().zip(other.reached) {
+            *count += more;
+        }
+        self.useful += other.useful;
+        self.useless += other.useless;
+        self.neutral += other.neutral;
+    }
+
     /// Share of the calls with an answer whose consumer ever said anything, 0 to 1; `None` without
     /// calls.
     #[must_use]

@@ -92,12 +92,10 @@ pub(in crate::api) fn page(material: Material<'_>) -> CallPage {
             .or_insert_with(|| Release { first_ms: *start_ms, ..Release::default() });
         release.first_ms = release.first_ms.min(*start_ms);
         release.last_ms = release.last_ms.max(*start_ms);
-        release.tally.add(key.outcome, cell);
+        release.tally.count(key.outcome, cell);
     }
     let mut totals = Tally::default();
-    for Rollup { key, cell, .. } in material.window.iter().filter(wanted) {
-        totals.add(key.outcome, cell);
-    }
+    points.values().for_each(|point| totals.merge(point));
     let (mut input, mut output) = (Histogram::default(), Histogram::default());
     for Rollup { cell, .. } in material.usual.iter().filter(wanted) {
         input.merge(&cell.input_tokens);

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use backstay_core::{
+    failure::FailureClass,
     record::Outcome,
     rollup::{Cell, Ladder},
 };
@@ -20,19 +21,37 @@ pub(super) struct Tally {
     pub(super) ladder: Ladder,
     pub(super) errors: u64,
     outcomes: BTreeMap<&'static str, u64>,
-    top: Option<(u64, &'static str)>,
 }
 
 impl Tally {
     /// Takes in the calls of a cell.
     pub(super) fn add(&mut self, outcome: Outcome, cell: &Cell) {
         self.cell.merge(cell);
+        self.reckon(outcome, cell);
+    }
+
+    /// Takes in how the calls of a cell ended, and nothing else of them: most of the work is in the
+    /// histograms.
+    pub(super) fn count(&mut self, outcome: Outcome, cell: &Cell) {
+        self.cell.calls += cell.calls;
+        self.reckon(outcome, cell);
+    }
+
+    /// Takes in all calls of another one.
+    pub(super) fn merge(&mut self, other: &Self) {
+        self.cell.merge(&other.cell);
+        self.ladder.merge(&other.ladder);
+        self.errors += other.errors;
+        for (code, count) in &other.outcomes {
+            *self.outcomes.entry(code).or_default() += count;
+        }
+    }
+
+    fn reckon(&mut self, outcome: Outcome, cell: &Cell) {
         self.ladder.add(outcome, cell);
-        let count = self.outcomes.entry(outcome.code()).or_default();
-        *count += cell.calls;
+        *self.outcomes.entry(outcome.code()).or_default() += cell.calls;
         if outcome.is_error() {
             self.errors += cell.calls;
-            self.top = self.top.max(Some((*count, outcome.code())));
         }
     }
 
@@ -50,7 +69,10 @@ impl Tally {
 
     /// The failure code of most errors.
     pub(super) fn top_failure(&self) -> Option<&'static str> {
-        self.top.map(|(_, code)| code)
+        let failed = |code: &str| FailureClass::from_code(code).map(Outcome::Failed);
+        let errors =
+            self.outcomes.iter().filter(|(code, _)| failed(code).is_some_and(Outcome::is_error));
+        errors.max_by_key(|(code, count)| (**count, **code)).map(|(code, _)| *code)
     }
 
     /// Calls that succeeded.
@@ -71,7 +93,7 @@ impl Tally {
 
     /// All of it as it is told.
     pub(super) fn sums(&self) -> Sums {
-        let Self { cell, ladder, errors, outcomes, top: _ } = self;
+        let Self { cell, ladder, errors, outcomes } = self;
         Sums {
             calls: cell.calls,
             errors: *errors,
