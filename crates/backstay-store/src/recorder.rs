@@ -533,6 +533,10 @@ impl Writer {
         self.batches = 0;
         match result {
             Ok(more) => {
+                if more {
+                    // A step a batch from here on: the sums catch up, and the log goes on meanwhile.
+                    self.batches = ROLL_UP_EVERY - 1;
+                }
                 self.patience = 1;
                 state.rollup_error = None;
                 // The next start rolls up what is left.

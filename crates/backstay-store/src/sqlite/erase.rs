@@ -243,11 +243,19 @@ fn delete(
 
 fn delete_calls(transaction: &Transaction<'_>, calls: &[Found]) -> rusqlite::Result<()> {
     transaction.execute_batch(REMEMBER)?;
+    // The last report leaves an empty row behind: were its number given out again, the rollups would
+    // take the next report for one that they have counted.
+    let mut last = transaction.prepare(
+        "UPDATE OR REPLACE outcome_report
+         SET call_id = zeroblob(16), score = NULL, reason = NULL, expected = NULL, reported_ms = 0
+         WHERE call_id = ?1 AND seq = (SELECT max(seq) FROM outcome_report)",
+    )?;
     let mut report = transaction.prepare("DELETE FROM outcome_report WHERE call_id = ?1")?;
     let mut attempts = transaction.prepare("DELETE FROM attempt WHERE place BETWEEN ?1 AND ?2")?;
     let mut call = transaction.prepare("DELETE FROM call WHERE seq = ?1 AND id = ?2")?;
     for Found { seq, id, .. } in calls {
         let id = id.0.as_bytes().as_slice();
+        last.execute([id])?;
         report.execute([id])?;
         let first = signed(seq << PLACE_BITS);
         attempts.execute([first, first + (1 << PLACE_BITS) - 1])?;

@@ -13,10 +13,12 @@ use super::{
     code::{self, Tokens},
     day::{self, Day, Holds},
     file::{self, Schema},
-    rollups::Rollups,
+    rollups::{FoldError, Rollups},
     signed,
 };
-use crate::{Appended, Entry, RESPONSE_DAYS, RecordStore, Retained, Retention, StoreError};
+use crate::{
+    Appended, Entry, ErrorKind, RESPONSE_DAYS, RecordStore, Retained, Retention, StoreError,
+};
 
 /// `attempt.place` is `call.seq << PLACE_BITS | number`: an attempt is appended at the end of its
 /// table, with no index to keep beside it.
@@ -222,21 +224,44 @@ impl SqliteRecords {
         Ok(expired)
     }
 
-    /// The call whose answer has this id by its provider, from the newest day backwards.
-    fn call_of_response(&mut self, response_id: &str) -> Result<Option<CallId>, StoreError> {
+    /// Gives each report by a provider's id the call whose answer has it, from the newest day backwards;
+    /// those that none of the last days has are left out. Each day is opened once.
+    fn matched(&mut self, batch: &[Entry]) -> Result<Vec<Entry>, StoreError> {
+        let mut open: Vec<(&str, &OutcomeReport)> = Vec::new();
+        for entry in batch {
+            if let Entry::Response(response_id, report) = entry {
+                open.push((response_id, report));
+            }
+        }
+        let mut matched = Vec::new();
+        if open.is_empty() {
+            return Ok(matched);
+        }
         let dir = self.dir.clone();
         let days = day::list(&dir, Holds::Calls).map_err(|error| StoreError::io(&dir, error))?;
         for day in days.into_iter().take(RESPONSE_DAYS) {
-            let path = day.path(&dir, Holds::Calls);
-            let files = self.take_day(day)?;
-            let found = find_response(&files.calls, response_id)
-                .map_err(|error| StoreError::sqlite(&path, error))?;
-            self.open.push(files);
-            if found.is_some() {
-                return Ok(found);
+            if open.is_empty() {
+                break;
             }
+            let files = match self.take_day(day) {
+                Ok(files) => files,
+                Err(error) if is_unreadable(&error) => continue,
+                Err(error) => return Err(error),
+            };
+            let wrong = |error| StoreError::sqlite(&day.path(&dir, Holds::Calls), error);
+            let mut left = Vec::new();
+            for (response_id, report) in open {
+                match find_response(&files.calls, response_id).map_err(wrong)? {
+                    Some(call_id) => {
+                        matched.push(Entry::Outcome(OutcomeReport { call_id, ..report.clone() }));
+                    }
+                    None => left.push((response_id, report)),
+                }
+            }
+            open = left;
+            self.open.push(files);
         }
-        Ok(None)
+        Ok(matched)
     }
 
     /// Appends to a day; how many reports came when it was not kept any more.
@@ -244,6 +269,9 @@ impl SqliteRecords {
         let calls = day.path(&self.dir, Holds::Calls);
         if !entries.iter().any(|entry| matches!(entry, Entry::Call(_))) && !calls.exists() {
             return Ok(u64::try_from(entries.len()).unwrap_or(u64::MAX));
+        }
+        if let Some(given_up) = self.gone_with_its_day(day, entries)? {
+            return Ok(given_up);
         }
         // Put back only if all goes well: after an error the files are opened again, since they may
         // have been mended or moved away by then.
@@ -258,6 +286,29 @@ impl SqliteRecords {
         files.append_bodies(&self.dir, &bodies)?;
         self.open.push(files);
         Ok(0)
+    }
+
+    /// How many verdicts are given up because the file of their day cannot be read and is not today's:
+    /// it would hold up every record that comes after them.
+    fn gone_with_its_day(
+        &mut self,
+        day: Day,
+        entries: &[&Entry],
+    ) -> Result<Option<u64>, StoreError> {
+        let older = self.open.iter().any(|files| files.day > day);
+        if !older || entries.iter().any(|entry| matches!(entry, Entry::Call(_))) {
+            return Ok(None);
+        }
+        match self.take_day(day) {
+            Ok(files) => {
+                self.open.push(files);
+                Ok(None)
+            }
+            Err(error) if is_unreadable(&error) => {
+                Ok(Some(u64::try_from(entries.len()).unwrap_or(u64::MAX)))
+            }
+            Err(error) => Err(error),
+        }
     }
 
     fn take_day(&mut self, day: Day) -> Result<DayFiles, StoreError> {
@@ -311,31 +362,41 @@ impl DayFiles {
 
 impl RecordStore for SqliteRecords {
     fn append(&mut self, batch: &[Entry]) -> Result<Appended, StoreError> {
-        let mut all = Appended { expired: self.append_known(batch.iter())?, unmatched: 0 };
+        let mut expired = self.append_known(batch.iter())?;
         // Afterwards: the call may be in this very batch.
-        let mut matched = Vec::new();
-        for entry in batch {
-            let Entry::Response(response_id, report) = entry else { continue };
-            match self.call_of_response(response_id)? {
-                Some(call_id) => {
-                    matched.push(Entry::Outcome(OutcomeReport { call_id, ..report.clone() }));
-                }
-                None => all.unmatched += 1,
-            }
-        }
-        all.expired += self.append_known(matched.iter())?;
-        Ok(all)
+        let matched = self.matched(batch)?;
+        expired += self.append_known(matched.iter())?;
+        let asked = batch.iter().filter(|entry| entry.call_id().is_none()).count();
+        let unmatched = u64::try_from(asked - matched.len()).unwrap_or(u64::MAX);
+        Ok(Appended { expired, unmatched })
     }
 
     fn roll_up(&mut self) -> Result<bool, StoreError> {
         let Some(day) = self.unfolded.first().copied() else { return Ok(false) };
         let path = day.path(&self.dir, Holds::Calls);
-        let more = match self.open.iter().find(|files| files.day == day) {
-            Some(files) => self.rollups.fold(day, &files.calls)?,
-            None => match file::open_reader(&path, &CALLS)? {
-                Some(log) => self.rollups.fold(day, &log)?,
-                None => false,
+        let folded = match self.open.iter().find(|files| files.day == day) {
+            Some(files) => self.rollups.fold(day, &files.calls),
+            None => match file::open_reader(&path, &CALLS) {
+                Ok(Some(log)) => self.rollups.fold(day, &log),
+                Ok(None) => Ok(false),
+                Err(error) if is_unreadable(&error) => {
+                    // The other days must not wait for it. The next start tries it again.
+                    self.unfolded.remove(&day);
+                    return Err(error);
+                }
+                Err(error) => return Err(error),
             },
+        };
+        let more = match folded {
+            Ok(more) => more,
+            Err(FoldError::Sums(error)) => return Err(error),
+            Err(FoldError::Log(error)) => {
+                let error = StoreError::sqlite(&path, error);
+                if is_unreadable(&error) {
+                    self.unfolded.remove(&day);
+                }
+                return Err(error);
+            }
         };
         if !more {
             self.unfolded.remove(&day);
@@ -367,6 +428,14 @@ impl RecordStore for SqliteRecords {
         let keep_ms = u64::try_from(retention.rollups.as_millis()).unwrap_or(u64::MAX);
         self.rollups.retain(now_ms, keep_ms, listed(Holds::Calls)?.last().copied())?;
         Ok(retained)
+    }
+}
+
+/// Whether trying again cannot help, however often.
+fn is_unreadable(error: &StoreError) -> bool {
+    match error.kind {
+        ErrorKind::Corrupt | ErrorKind::Newer | ErrorKind::Older => true,
+        ErrorKind::Busy | ErrorKind::Full | ErrorKind::Conflict | ErrorKind::Io => false,
     }
 }
 

@@ -112,6 +112,27 @@ pub(super) fn decode(row: &Row<'_>, index: usize) -> rusqlite::Result<Cell> {
     }
 }
 
+/// Why a step of the fold failed.
+#[derive(Debug)]
+pub(super) enum FoldError {
+    /// The day's calls could not be read: the other days still can.
+    Log(rusqlite::Error),
+    /// The sums themselves.
+    Sums(StoreError),
+}
+
+/// The same, before it is known in which file.
+enum Trouble {
+    Log(rusqlite::Error),
+    Sums(rusqlite::Error),
+}
+
+impl From<rusqlite::Error> for Trouble {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Sums(error)
+    }
+}
+
 /// How far a day was folded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Folded {
@@ -143,18 +164,21 @@ impl Rollups {
 
     /// Folds what `log`, the calls of `day`, has got since the last time, up to a bound; whether there
     /// is more.
-    pub(super) fn fold(&mut self, day: Day, log: &Connection) -> Result<bool, StoreError> {
+    pub(super) fn fold(&mut self, day: Day, log: &Connection) -> Result<bool, FoldError> {
         let path = self.path.clone();
         // Put back only if all goes well: a file that was damaged or moved away is opened anew.
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
-            None => self.open()?,
+            None => self.open().map_err(FoldError::Sums)?,
         };
-        let more = self
-            .fold_step(&mut connection, day, log)
-            .map_err(|error| StoreError::sqlite(&path, error))?;
-        self.connection = Some(connection);
-        Ok(more)
+        match self.fold_step(&mut connection, day, log) {
+            Ok(more) => {
+                self.connection = Some(connection);
+                Ok(more)
+            }
+            Err(Trouble::Sums(error)) => Err(FoldError::Sums(StoreError::sqlite(&path, error))),
+            Err(Trouble::Log(error)) => Err(FoldError::Log(error)),
+        }
     }
 
     fn open(&mut self) -> Result<Connection, StoreError> {
@@ -177,12 +201,12 @@ impl Rollups {
         connection: &mut Connection,
         day: Day,
         log: &Connection,
-    ) -> rusqlite::Result<bool> {
+    ) -> Result<bool, Trouble> {
         let transaction = connection.transaction()?;
         let from = folded(&transaction, day)?;
         let mut cells = Cells::new(&transaction);
         let mut to = from;
-        let calls = calls_after(log, from)?;
+        let calls = calls_after(log, from).map_err(Trouble::Log)?;
         for call in &calls {
             let key = self.admit(call.sample.key.clone(), call.sample.started_ms);
             let sample = Sample { key, ..call.sample.clone() };
@@ -199,7 +223,7 @@ impl Rollups {
             }
             to.calls = call.seq;
         }
-        let verdicts = verdicts_after(log, from, to)?;
+        let verdicts = verdicts_after(log, from, to).map_err(Trouble::Log)?;
         for verdict in &verdicts.counted {
             let key = self.known(verdict.key.clone());
             cells.at(&key, verdict.started_ms, |cell| cell.report(verdict.ok, verdict.before))?;

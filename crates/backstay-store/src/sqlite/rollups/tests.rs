@@ -170,6 +170,57 @@ proptest! {
     }
 }
 
+#[test]
+fn a_day_that_cannot_be_read_holds_up_no_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let old = full(NOON - DAY, 1);
+    let mut records = SqliteRecords::open(dir.path()).unwrap();
+    records.append(&[call(old.clone())]).unwrap();
+    drop(records);
+    fs::remove_file(dir.path().join("calls-20261122.db-wal")).ok();
+    fs::write(dir.path().join("calls-20261122.db"), "not a database").unwrap();
+    let mut records = SqliteRecords::open(dir.path()).unwrap();
+    let today = full(NOON, 2);
+    records.append(&[call(today.clone())]).unwrap();
+    let verdicts = [
+        Entry::Outcome(report(old.id, true, NOON)),
+        Entry::Response("chatcmpl-1".to_owned(), report(CallId::default(), true, NOON)),
+        Entry::Response("chatcmpl-2".to_owned(), report(CallId::default(), false, NOON)),
+    ];
+    let appended = records.append(&verdicts).unwrap();
+    assert_eq!((appended.expired, appended.unmatched), (1, 1), "the log goes on");
+    assert!(records.roll_up().is_err(), "it is told once");
+    roll_up(&mut records);
+    let found = rollups(dir.path(), Level::Day);
+    assert_eq!(
+        found.iter().map(|(_, _, cell)| (cell.calls, cell.useless)).collect::<Vec<_>>(),
+        [(1, 1)]
+    );
+}
+
+#[test]
+fn a_verdict_after_an_erasure_is_counted() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut records = SqliteRecords::open(dir.path()).unwrap();
+    let gone = |n| CallRecord { unit: Some("user-9".to_owned()), ..full(NOON, n) };
+    let (kept, first, last) = (full(NOON, 1), gone(2), gone(3));
+    let told = |record: &CallRecord| Entry::Outcome(report(record.id, true, NOON));
+    let calls = [kept.clone(), first.clone(), last.clone()].map(call);
+    records.append(&calls).unwrap();
+    records.append(&[told(&first), told(&last)]).unwrap();
+    roll_up(&mut records);
+    crate::Erase::erase(
+        &mut crate::sqlite::SqliteEraser::open(dir.path()),
+        &["user-9".to_owned()],
+        u64::MAX,
+    )
+    .unwrap();
+    records.append(&[told(&kept)]).unwrap();
+    roll_up(&mut records);
+    let useful: u64 = rollups(dir.path(), Level::Day).iter().map(|(_, _, cell)| cell.useful).sum();
+    assert_eq!(useful, 3);
+}
+
 fn direct(name: &str, at_ms: u64, n: u64) -> Entry {
     let mut record = full(at_ms, n);
     record.call = name.to_owned();
