@@ -24,13 +24,13 @@ impl Lane<'_> {
         Setup { workspace: self.workspace, install: self.install, log: self.log.clone() }
     }
 
-    /// Runs a test runner and counts its tests. That none ran is a failure.
+    /// Runs a test runner and counts its tests. That none ran is a failure, and so is a test that it
+    /// passed over: some runners end well all the same.
     pub(crate) fn tests(&self, command: &mut Command, limit: Duration) -> anyhow::Result<()> {
-        let ran = process::run(command, &self.log, limit);
-        if ran.is_ok() && Count::of_log(&self.output()) == Count::default() {
-            bail!("no tests ran");
-        }
-        ran
+        let before = self.output().len();
+        process::run(command, &self.log, limit)?;
+        let output = self.output();
+        verdict(Count::of_log(output.get(before..).unwrap_or_default()))
     }
 
     /// Runs cargo in the workspace.
@@ -45,5 +45,26 @@ impl Lane<'_> {
         fs::read(&self.log)
             .map(|log| String::from_utf8_lossy(&log).into_owned())
             .unwrap_or_default()
+    }
+}
+
+fn verdict(count: Count) -> anyhow::Result<()> {
+    match count {
+        Count { passed: 0, .. } => bail!("no tests ran"),
+        Count { failed: 0, .. } => Ok(()),
+        Count { failed, .. } => bail!("{failed} tests were passed over or failed"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_passed_over_has_not_passed() {
+        assert!(verdict(Count::of_log("Ran 12 tests in 0.1s\n\nOK")).is_ok());
+        assert!(verdict(Count::of_log("Ran 12 tests in 0.1s\n\nOK (skipped=1)")).is_err());
+        assert!(verdict(Count::of_log("Ran 0 tests in 0.1s\n\nOK")).is_err());
+        assert!(verdict(Count::of_log("# pass 3\n# fail 0\n# skipped 1")).is_err());
     }
 }

@@ -220,9 +220,12 @@ impl Setup<'_> {
 
     fn apt(&self, packages: &[&str]) -> anyhow::Result<()> {
         let manually = || format!("install by hand: {}", packages.join(" "));
+        let root = process::read(process::command("id").arg("-u")).is_ok_and(|id| id.trim() == "0");
         let apt = || {
-            let mut command = process::command("apt-get");
-            command.env("DEBIAN_FRONTEND", "noninteractive");
+            // Nobody is there to type a password.
+            let mut command = process::command(if root { "env" } else { "sudo" });
+            command.args((!root).then_some(["-n", "env"]).into_iter().flatten());
+            command.args(["DEBIAN_FRONTEND=noninteractive", "apt-get"]);
             command
         };
         self.run(apt().arg("update")).with_context(manually)?;
