@@ -3,6 +3,8 @@
 
 use std::{
     fs,
+    io::{Read, Write},
+    net::{SocketAddr, TcpStream},
     path::{Path, PathBuf},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
@@ -27,6 +29,8 @@ use serde_json::{Value, json};
 const DAY_MS: u64 = 86_400_000;
 /// So many records may wait before the writer is waited for: nothing is to be shed here.
 const AHEAD: u64 = 20_000;
+/// Longer than the server keeps an answer that it was quick to make.
+const KEPT: Duration = Duration::from_millis(3_000);
 const CALLS: [&str; 8] = [
     "extract-invoice",
     "summarise-ticket",
@@ -62,6 +66,9 @@ pub(crate) struct Ask {
     /// How often each question is asked.
     #[arg(long, default_value_t = 9)]
     times: usize,
+    /// A gateway on that store, whose pages are asked too.
+    #[arg(long)]
+    server: Option<SocketAddr>,
 }
 
 /// Shortens a call log to half of its days.
@@ -277,7 +284,7 @@ pub(crate) fn ask(args: &Ask) -> anyhow::Result<Value> {
     ];
     let mut answers = serde_json::Map::new();
     for (name, filter) in questions {
-        let timed = timed(args.times, || Ok(reader.rollups(&filter)?.len()))?;
+        let timed = timed((args.times, Duration::ZERO), || Ok(reader.rollups(&filter)?.len()))?;
         answers.insert(name.to_owned(), timed);
     }
     let logs = [
@@ -294,16 +301,56 @@ pub(crate) fn ask(args: &Ask) -> anyhow::Result<Value> {
         ),
     ];
     for (name, filter) in logs {
-        let timed = timed(args.times, || Ok(reader.calls(&filter)?.len()))?;
+        let timed = timed((args.times, Duration::ZERO), || Ok(reader.calls(&filter)?.len()))?;
+        answers.insert(name.to_owned(), timed);
+    }
+    for (name, path) in args.server.iter().flat_map(|_| pages(now)) {
+        let Some(server) = args.server else { break };
+        // The server keeps an answer for a moment; what is measured is the making of one.
+        let timed = timed((args.times, KEPT), || page(server, &path))?;
         answers.insert(name.to_owned(), timed);
     }
     Ok(Value::Object(answers))
 }
 
-fn timed(times: usize, question: impl Fn() -> anyhow::Result<usize>) -> anyhow::Result<Value> {
+/// The pages of the dashboard, and where their data is.
+fn pages(now_ms: u64) -> Vec<(&'static str, String)> {
+    let call = |days: u64| {
+        let since = now_ms.saturating_sub(days * DAY_MS);
+        format!("calls/{}?since_ms={since}&until_ms={now_ms}", CALLS[0])
+    };
+    vec![
+        ("page: board, 1 hour", "board?window=1h".to_owned()),
+        ("page: board, 24 hours", "board?window=24h".to_owned()),
+        ("page: board, 7 days", "board?window=7d".to_owned()),
+        ("page: call, 24 hours", call(1)),
+        ("page: call, 7 days", call(7)),
+        ("page: call, 30 days", call(30)),
+        ("page: log", "log?limit=50".to_owned()),
+        ("page: alerts", "alerts".to_owned()),
+    ]
+}
+
+/// Asks for a page, on a connection of its own; the bytes of the answer.
+fn page(server: SocketAddr, path: &str) -> anyhow::Result<usize> {
+    let mut stream = TcpStream::connect(server)?;
+    write!(stream, "GET /api/v1/{path} HTTP/1.1\r\nhost: {server}\r\nconnection: close\r\n\r\n")?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer)?;
+    if !answer.starts_with(b"HTTP/1.1 200 ") {
+        bail!("{path}: {}", String::from_utf8_lossy(&answer));
+    }
+    Ok(answer.len())
+}
+
+fn timed(
+    (times, pause): (usize, Duration),
+    question: impl Fn() -> anyhow::Result<usize>,
+) -> anyhow::Result<Value> {
     let mut took = Vec::new();
     let mut rows = 0;
     for _ in 0..times.max(1) {
+        std::thread::sleep(pause);
         let began = Instant::now();
         rows = question()?;
         took.push(began.elapsed().as_secs_f64() * 1000.0);

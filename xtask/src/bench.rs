@@ -6,6 +6,7 @@
 
 #![expect(clippy::disallowed_methods, reason = "it measures real time, in a program of its own")]
 
+pub(crate) mod log;
 mod machine;
 mod report;
 mod runs;

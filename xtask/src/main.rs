@@ -64,6 +64,10 @@ enum Command {
         /// Two minutes instead of six: rough figures.
         #[arg(long)]
         quick: bool,
+        /// Ten million calls in the log instead: writing, asking and shortening it, and the pages of the
+        /// dashboard. Needs 6 GB of disk.
+        #[arg(long, conflicts_with = "quick")]
+        log: bool,
     },
     /// Build the dashboard into ui/dist, with its types of the API written anew.
     Ui,
@@ -98,7 +102,8 @@ fn run(cli: Cli) -> anyhow::Result<bool> {
         Command::Test { only, no_install } => lanes::run(&workspace, &only, !no_install),
         Command::Tidy => tidy::run(&workspace),
         Command::RealModel { port, fetch } => real_model::run(&workspace, port, fetch),
-        Command::Bench { quick } => bench::run(&workspace, quick),
+        Command::Bench { log: true, .. } => bench::log::run(&workspace),
+        Command::Bench { quick, log: false } => bench::run(&workspace, quick),
         Command::Ui => dashboard::run(&workspace),
         Command::Codegen => codegen::run(&workspace),
         Command::Prices { version, date } => {

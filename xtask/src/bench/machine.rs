@@ -7,6 +7,13 @@ use crate::process;
 
 /// A few lines on the machine and the run.
 pub(super) fn describe(effort: Effort) -> String {
+    let Effort { repetitions, seconds } = effort;
+    let how = line("cargo xtask bench");
+    format!("{how} {repetitions} repetitions of {seconds} s each, medians.")
+}
+
+/// When, how and where it was measured.
+pub(super) fn line(command: &str) -> String {
     let cpu = field("/proc/cpuinfo", "model name").unwrap_or_else(|| "unknown".to_owned());
     let memory = field("/proc/meminfo", "MemTotal").unwrap_or_else(|| "unknown".to_owned());
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
@@ -15,12 +22,9 @@ pub(super) fn describe(effort: Effort) -> String {
     let load = load.split(' ').take(3).collect::<Vec<_>>().join(", ");
     let date = process::read(process::command("date").args(["--utc", "+%Y-%m-%d %H:%M UTC"]));
     format!(
-        "Measured {} by `cargo xtask bench`: {} repetitions of {} s each, medians. {cores} × {cpu}, \
-         {memory} of memory, Linux {}. Load averages at the end (1, 5, 15 minutes, the measurement \
-         itself included): {load}.",
+        "Measured {} by `{command}`: {cores} × {cpu}, {memory} of memory, Linux {}. Load averages at \
+         the end (1, 5, 15 minutes, the measurement itself included): {load}.",
         date.unwrap_or_default().trim(),
-        effort.repetitions,
-        effort.seconds,
         kernel.trim(),
     )
 }

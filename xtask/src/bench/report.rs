@@ -32,22 +32,31 @@ pub(super) fn write(
     text += &goals_table(&goals(runs, whole));
     text += &subjects_table(runs);
     text += &rest(runs, whole);
-    println!("{text}");
+    put(workspace, (BEGIN, END), &text)
+}
+
+/// Puts figures between two marks of the document, and prints them.
+pub(super) fn put(
+    workspace: &Workspace,
+    marks: (&str, &str),
+    measured: &str,
+) -> anyhow::Result<()> {
+    println!("{measured}");
     let path = workspace.root.join(DOCUMENT);
     let old = setup::read(&path)?;
-    std::fs::write(&path, replaced(&old, &text)?)
+    std::fs::write(&path, replaced(&old, marks, measured)?)
         .with_context(|| format!("writing {}", path.display()))
 }
 
-fn replaced(old: &str, measured: &str) -> anyhow::Result<String> {
-    let parts = old.split_once(BEGIN).and_then(|(head, rest)| {
-        let (_, tail) = rest.split_once(END)?;
+fn replaced(old: &str, (begin, end): (&str, &str), measured: &str) -> anyhow::Result<String> {
+    let parts = old.split_once(begin).and_then(|(head, rest)| {
+        let (_, tail) = rest.split_once(end)?;
         Some((head, tail))
     });
     let Some((head, tail)) = parts else {
-        bail!("{DOCUMENT} has no place for the figures: a line `{}`, and `{END}`", BEGIN.trim());
+        bail!("{DOCUMENT} has no place for the figures: a line `{}`, and `{end}`", begin.trim());
     };
-    Ok(format!("{head}{BEGIN}\n{measured}\n{END}{tail}"))
+    Ok(format!("{head}{begin}\n{measured}\n{end}{tail}"))
 }
 
 fn goals(runs: &Runs, whole: &Value) -> Vec<Goal> {
@@ -165,10 +174,10 @@ mod tests {
     #[test]
     fn only_what_is_measured_is_replaced() {
         let old = format!("head\n{BEGIN}old\n{END}\ntail\n");
-        let new = replaced(&old, "new").unwrap();
+        let new = replaced(&old, (BEGIN, END), "new").unwrap();
         assert_eq!(new, format!("head\n{BEGIN}\nnew\n{END}\ntail\n"));
-        assert_eq!(replaced(&new, "new").unwrap(), new);
-        assert!(replaced("nothing", "new").is_err());
+        assert_eq!(replaced(&new, (BEGIN, END), "new").unwrap(), new);
+        assert!(replaced("nothing", (BEGIN, END), "new").is_err());
     }
 
     #[test]

@@ -148,9 +148,10 @@ pub(crate) fn demo_ends(
     let dir = dir.display();
     writeln!(
         out,
-        "\n{} (Ctrl-C ends it). In another terminal:",
+        "\n{} (Ctrl-C ends it). Its dashboard: http://{gateway}/",
         styled(BOLD, "The gateway goes on")
     )?;
+    writeln!(out, "In another terminal:")?;
     writeln!(out, "  backstay log --dir {dir}")?;
     writeln!(out, "  backstay show ID --dir {dir}")?;
     writeln!(out, "  backstay call hangs --input review=\"Too salty.\" --server http://{gateway}")?;
