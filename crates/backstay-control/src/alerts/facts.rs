@@ -55,24 +55,21 @@ impl Shed {
     /// What is to be said of `accounting` at `now_ms`. The first look after a start only counts what
     /// was given up since the start.
     pub(super) fn reading(&mut self, accounting: &Accounting, now_ms: u64) -> (Subject, Reading) {
-        let total: u64 = accounting.shed.iter().map(|(_, count)| count).sum();
+        // Late and mistyped reports of consumers are no trouble of the store.
+        let total = accounting.lost();
         let more = total.saturating_sub(self.known.unwrap_or_default());
         self.known = Some(total);
         if more > 0 {
             self.grew = Some((now_ms, more));
         }
         let subject = Subject { target: None, ..of_target(Rule::Shed, "") };
-        let reasons = accounting.shed.iter().filter(|(_, count)| *count > 0);
-        let reasons: Vec<_> = reasons.map(|(reason, count)| format!("{reason} {count}")).collect();
         let mut reading = match self.grew {
             Some((at, more)) if now_ms.saturating_sub(at) < SHED_MS => fact(
                 Severity::Page,
                 format!("{more} records of calls were given up"),
                 format!(
-                    "{total} of {} records were given up since the start ({}), {more} of them just \
-                     now",
+                    "{total} of {} records were given up since the start, {more} of them just now",
                     accounting.received,
-                    reasons.join(", ")
                 ),
             ),
             Some(_) | None => Reading::plain(

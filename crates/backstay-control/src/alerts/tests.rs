@@ -386,7 +386,7 @@ fn what_the_engine_says_is_told() {
         ("sim/m".to_owned(), FailureClass::UpstreamAuth),
         ("sim/n".to_owned(), FailureClass::RateLimited),
     ];
-    world.accounting.shed[0].1 = 3;
+    world.accounting.shed = shed(3, 0);
     let changes = world.minutes(3, |_| {});
     let expected = [
         (Rule::Credentials, Change::Fired, PAGE),
@@ -405,6 +405,22 @@ fn what_the_engine_says_is_told() {
         (Rule::Shed, Change::Resolved),
     ];
     assert_eq!(ended, expected);
+}
+
+/// What the recorder counts: records that found the queue full, and reports that no call has.
+fn shed(queue_full: u64, unmatched: u64) -> [(&'static str, u64); 4] {
+    [("queue_full", queue_full), ("expired", unmatched), ("unmatched", unmatched), ("closed", 0)]
+}
+
+#[test]
+fn late_and_mistyped_reports_are_no_lost_records() {
+    let mut world = World::new();
+    world.accounting.shed = shed(0, 7);
+    assert_eq!(rules(&world.minutes(3, |_| {})), [], "anybody can send such reports");
+    world.accounting.shed = shed(2, 8);
+    let changes = world.minutes(1, |_| {});
+    assert_eq!(rules(&changes), [(Rule::Shed, Change::Fired, PAGE)]);
+    assert!(changes[0].alert.summary.starts_with("2 records"), "{}", changes[0].alert.summary);
 }
 
 #[test]
