@@ -368,6 +368,20 @@ fn silence_is_told_unless_nobody_watched() {
 }
 
 #[test]
+fn a_silence_goes_on_though_nobody_watched_for_a_while() {
+    let mut world = World::new();
+    world.minutes(60, |world| world.calls(2, &ok("a")));
+    assert_eq!(rules(&world.minutes(10, |_| {})), [(Rule::NoTraffic, Change::Fired, WARN)]);
+    world.restart();
+    world.now_ms += 90 * SECOND;
+    assert_eq!(rules(&world.minutes(10, |_| {})), [], "it neither ends nor begins anew");
+    world.now_ms += 300 * SECOND;
+    assert_eq!(rules(&world.minutes(10, |_| {})), []);
+    let changes = world.minutes(2, |world| world.calls(2, &ok("a")));
+    assert_eq!(rules(&changes), [(Rule::NoTraffic, Change::Resolved, WARN)]);
+}
+
+#[test]
 fn a_job_by_the_hour_is_learned() {
     let mut world = World::new();
     for hour in 0..12 {
@@ -396,7 +410,7 @@ fn what_the_engine_says_is_told() {
     assert_eq!(rules(&changes), expected);
     assert_eq!(changes[2].alert.subject.target.as_deref(), Some("sim/m"));
     world.engine = EngineView::default();
-    let changes = world.minutes(15, |_| {});
+    let changes = world.minutes(15, |world| world.calls(1, &ok("a")));
     let ended: Vec<_> =
         rules(&changes).into_iter().map(|(rule, change, _)| (rule, change)).collect();
     let expected = [
@@ -405,6 +419,56 @@ fn what_the_engine_says_is_told() {
         (Rule::Shed, Change::Resolved),
     ];
     assert_eq!(ended, expected);
+}
+
+#[test]
+fn refused_credentials_are_told_once_until_the_target_answers() {
+    let mut world = World::new();
+    let held = vec![("sim/m".to_owned(), FailureClass::UpstreamAuth)];
+    let refused = failed("a", FailureClass::UpstreamAuth);
+    for round in 0..3 {
+        world.calls(1, &refused);
+        world.engine.holds.clone_from(&held);
+        let changes = world.minutes(1, |_| {});
+        let told = rules(&changes).contains(&(Rule::Credentials, Change::Fired, PAGE));
+        assert_eq!(told, round == 0, "round {round}");
+        world.engine.holds.clear();
+        let changes = world.minutes(20, |_| {});
+        assert!(!rules(&changes).iter().any(|it| it.0 == Rule::Credentials), "{changes:#?}");
+        world.restart();
+    }
+    world.calls(1, &ok("a"));
+    let changes = world.minutes(6, |_| {});
+    assert!(rules(&changes).contains(&(Rule::Credentials, Change::Resolved, PAGE)), "{changes:#?}");
+}
+
+#[test]
+fn refused_credentials_of_a_target_that_nobody_asks_end_after_a_day() {
+    let mut world = World::new();
+    world.policies.calls.clear();
+    world.engine.holds = vec![("sim/m".to_owned(), FailureClass::UpstreamAuth)];
+    assert_eq!(rules(&world.minutes(1, |_| {})), [(Rule::Credentials, Change::Fired, PAGE)]);
+    world.engine.holds.clear();
+    let changes = world.minutes(25 * 60, |_| {});
+    let ends: Vec<_> = changes.iter().filter(|it| it.change == Change::Resolved).collect();
+    assert_eq!(ends.len(), 1);
+    assert!(ends[0].alert.resolved_ms.unwrap() >= START + DAY_MS);
+}
+
+#[test]
+fn rules_about_the_gateway_are_turned_off_by_the_defaults() {
+    let mut world = World::new();
+    let of_gateway: Vec<_> = Rule::ALL.into_iter().filter(|rule| rule.is_of_gateway()).collect();
+    world.policies.direct.alerts.off = of_gateway.iter().copied().collect();
+    world.policies.calls.get_mut("a").unwrap().alerts.off = [Rule::BreakerOpen].into();
+    world.engine.breakers = vec![("a".to_owned(), "sim/m".to_owned())];
+    world.engine.holds = vec![("sim/m".to_owned(), FailureClass::UpstreamAuth)];
+    world.accounting.shed = shed(3, 0);
+    world.calls(1, &Sample { cost: Some(Cost::Unknown), ..ok("a") });
+    assert_eq!(rules(&world.minutes(4, |_| {})), []);
+    for rule in of_gateway.into_iter().chain([Rule::BreakerOpen]) {
+        assert_eq!(world.state(rule), RuleState::Off, "{rule:?}");
+    }
 }
 
 /// What the recorder counts: records that found the queue full, and reports that no call has.
@@ -481,6 +545,29 @@ fn a_store_that_cannot_be_read_ends_nothing_and_hides_nothing_else() {
     let board = world.evaluator.board();
     assert_eq!(board.problem.as_deref(), Some("it is locked"));
     assert_eq!(world.state(Rule::ErrorRate), RuleState::Firing);
+}
+
+#[test]
+fn sums_that_stand_still_are_no_silence_and_end_nothing() {
+    for of_rollups in [false, true] {
+        let mut world = World::new();
+        let bad = |world: &World| world.calls(2, &failed("a", FailureClass::Schema));
+        world.minutes(60, |world| world.calls(4, &ok("a")));
+        assert!(!world.minutes(5, bad).is_empty());
+        let why = Some("the disk is full".to_owned());
+        if of_rollups {
+            world.accounting.rollup_error = why;
+        } else {
+            world.accounting.store_error = why;
+        }
+        assert_eq!(rules(&world.minutes(30, |_| {})), []);
+        assert_eq!(world.state(Rule::ErrorRate), RuleState::Firing);
+        let problem = world.evaluator.board().problem.clone().unwrap();
+        assert!(problem.ends_with("are not up to date: the disk is full"), "{problem}");
+        (world.accounting.store_error, world.accounting.rollup_error) = (None, None);
+        assert_eq!(rules(&world.minutes(1, bad)), []);
+        assert_eq!(world.evaluator.board().problem, None);
+    }
 }
 
 /// 200 calls with traffic for two hours: a look reads only what may have changed.

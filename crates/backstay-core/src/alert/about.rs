@@ -180,7 +180,7 @@ impl Rule {
                 title: "A provider refuses the credentials",
                 watches: "Targets that are left alone after `upstream_auth`.",
                 fires: "At once: it does not heal by itself.",
-                clears: "When the target is not left alone any more.",
+                clears: "When the target has answered again for 5 minutes, or was not asked for a day.",
                 advice: "Renew the key or pay the bill, check with `backstay check --secrets`, and \
                          restart the gateway.",
                 severity: Severity::Page,
@@ -200,7 +200,8 @@ impl Rule {
             },
             Self::Shed => About {
                 title: "Records are given up",
-                watches: "The count of records that could not be kept.",
+                watches: "The count of records that could not be kept. Reports of consumers that find \
+                          no call do not count.",
                 fires: "With the first one.",
                 clears: "When there is none any more.",
                 advice: "The disk is full, locked or too slow; `/readyz` says what is wrong with the \
