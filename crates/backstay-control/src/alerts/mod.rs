@@ -335,6 +335,14 @@ impl Evaluator {
             }
         }
         for (name, call) in &mut self.calls {
+            let coverage = Subject {
+                rule: Rule::Coverage,
+                call: name.clone(),
+                release: None,
+                target: None,
+                detail: None,
+            };
+            call.learn_coverage(now_ms, self.tracked.get(&coverage));
             let quiet = call.quiet(now_ms, self.watching_ms);
             let seen = Seen {
                 call: name,
@@ -537,6 +545,21 @@ impl Call {
             self.odd_ms = lasts_ms;
         }
         Some(quiet)
+    }
+
+    /// Learns what is usually heard of within an hour. What misses reports is not learned from, unless
+    /// it lasts for a day: then it is learned anew.
+    fn learn_coverage(&mut self, now_ms: u64, tracked: Option<&Tracked>) {
+        if let Some(tracked) = tracked {
+            if now_ms.saturating_sub(tracked.alert.started_ms) >= DAY_MS {
+                self.usual.in_time.clear();
+            }
+            return;
+        }
+        let until = now_ms.saturating_sub(HOUR_MS);
+        let since = until.saturating_sub(HOUR_MS);
+        let unheard = self.history.sums(since, until, &history::Limits::default()).unheard;
+        self.usual.take_in_time(now_ms, unheard);
     }
 
     /// Failures of the last 6 hours and 3 days.

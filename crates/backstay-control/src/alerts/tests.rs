@@ -346,11 +346,34 @@ fn a_rung_that_breaks_is_named() {
 #[test]
 fn lost_reports_are_missed() {
     let mut world = World::new().with_yesterday();
-    let sample = ok("a");
-    (1..=24).for_each(|hour| world.report(START - hour * HOUR_MS, &sample, 70, 5));
+    let usual = |world: &World| {
+        world.calls(1, &ok("a"));
+        let heard = u64::from(world.now_ms / (10 * SECOND) % 8 < 5);
+        world.report(world.now_ms, &ok("a"), heard, 0);
+    };
+    assert_eq!(rules(&world.minutes(6 * 60, usual)), []);
+    assert_eq!(world.state(Rule::Coverage), RuleState::Ok);
     let changes = world.minutes(150, |world| world.calls(1, &ok("a")));
     assert_eq!(rules(&changes), [(Rule::Coverage, Change::Fired, WARN)]);
-    assert!(changes[0].alert.arithmetic.contains("usually 62.5 % are heard of"));
+    let alert = &changes[0].alert;
+    assert!(alert.arithmetic.contains("not heard of in 1 h, an hour ago"), "{}", alert.arithmetic);
+    world.restart();
+    let changes = world.minutes(20 * 60, |world| world.calls(1, &ok("a")));
+    let over = |it: &Transition| it.change == Change::Resolved;
+    assert!(!changes.iter().any(over), "it is not learned from: {changes:#?}");
+    let changes = world.minutes(6 * 60, |world| world.calls(1, &ok("a")));
+    assert_eq!(changes.iter().filter(|it| over(it)).count(), 1, "it is usual after a day");
+}
+
+#[test]
+fn consumers_that_report_the_next_day_are_not_missed() {
+    let mut world = World::new().with_yesterday();
+    (20..=24).for_each(|hour| world.report(START - hour * HOUR_MS, &ok("a"), 110, 5));
+    let changes = world.minutes(26 * 60, |world| {
+        world.calls(1, &ok("a"));
+        world.report(world.now_ms - 20 * HOUR_MS, &ok("a"), 1, 0);
+    });
+    assert!(!rules(&changes).iter().any(|it| it.0 == Rule::Coverage), "{changes:#?}");
 }
 
 #[test]

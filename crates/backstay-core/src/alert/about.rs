@@ -140,8 +140,9 @@ impl Rule {
             },
             Self::Coverage => About {
                 title: "Consumers have stopped to report",
-                watches: "How many calls, an hour old and older, were reported on by `POST \
-                          /v1/outcomes`, where at least 20 % are usual (at least 300 calls of 7 days).",
+                watches: "How many calls were reported on by `POST /v1/outcomes` when they were one to \
+                          two hours old, where at least 20 % are usual by then (at least 300 calls of 7 \
+                          days). Reports that usually come later are not waited for.",
                 fires: "When fewer than half of the usual reports came, and chance alone would do that \
                         once in 1000 windows.",
                 clears: "As `error_rate`, with the calls of the hour before the last one.",
