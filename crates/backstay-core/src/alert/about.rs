@@ -81,8 +81,8 @@ impl Rule {
                         once in 1000 windows.",
                 clears: "As `error_rate`.",
                 advice: "Something changed that nobody announced: compare releases, targets and tokens \
-                         on the call's page. If the new latency is fine, it is the usual one after a \
-                         day.",
+                         on the call's page. If the new latency is fine, turn the rule off for the \
+                         call for a day: while it fires, what is usual does not change.",
                 severity: Severity::Warn,
                 unit: "share",
                 lasts: (0, 300),
