@@ -113,15 +113,20 @@ pub struct Robust {
     pub center: f64,
     /// and its standard deviation, wild values cut off.
     pub sigma: f64,
+    /// Values are wild below this
+    pub low: f64,
+    /// and above this.
+    pub high: f64,
 }
 
 /// [`Robust`] of the logarithms of all values; `None` if there is no value. Nothing counts as one.
 ///
 /// Values are cut off four deviations from the median. The deviation that this takes is the larger one
 /// of two: by the median distance from the median, which many equal values make too small, and by the
-/// middle 80 %. The mean is then that of all kinds of calls, where the median is that of the commonest.
+/// middle 80 %; it is at least `least`. The mean is then that of all kinds of calls, where the median
+/// is that of the commonest.
 #[must_use]
-pub fn robust_ln(values: &Histogram) -> Option<Robust> {
+pub fn robust_ln(values: &Histogram, least: f64) -> Option<Robust> {
     let logs: Vec<(f64, u64)> = values.middles().map(|(value, n)| (ln(value), n)).collect();
     let median = quantile(&logs, 0.5)?;
     let mut distances: Vec<_> = logs.iter().map(|(log, n)| ((log - median).abs(), *n)).collect();
@@ -129,15 +134,16 @@ pub fn robust_ln(values: &Histogram) -> Option<Robust> {
     // Both are one for a standard normal sample.
     let by_distance = quantile(&distances, 0.5)? / 0.674_489_750_196_082;
     let by_width = (quantile(&logs, 0.9)? - quantile(&logs, 0.1)?) / 2.563_103_131_089_201;
-    let cut = 4.0 * by_distance.max(by_width);
+    let cut = 4.0 * by_distance.max(by_width).max(least);
+    let (low, high) = (median - cut, median + cut);
     let all = real(values.count());
     let mean = |of: &dyn Fn(f64) -> f64| -> f64 {
-        let cut_off = |log: f64| log.clamp(median - cut, median + cut);
+        let cut_off = |log: f64| log.clamp(low, high);
         logs.iter().map(|(log, n)| of(cut_off(*log)) * real(*n)).sum::<f64>() / all
     };
     let center = mean(&|log| log);
     let sigma = mean(&|log| (log - center).powi(2)).sqrt();
-    Some(Robust { center, sigma })
+    Some(Robust { center, sigma, low, high })
 }
 
 /// The natural logarithm of a count; nothing counts as one.

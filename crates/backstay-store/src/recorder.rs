@@ -97,6 +97,18 @@ pub struct Accounting {
     pub retained: Retained,
 }
 
+impl Accounting {
+    /// Records and reports that were lost although they could have been kept: `queue_full` and
+    /// `closed`. `expired` and `unmatched` are late or mistyped reports of consumers, which anybody can
+    /// send and no store could keep.
+    #[must_use]
+    pub fn lost(&self) -> u64 {
+        let lost =
+            self.shed.iter().filter(|(reason, _)| matches!(*reason, "queue_full" | "closed"));
+        lost.map(|(_, count)| count).sum()
+    }
+}
+
 #[derive(Debug)]
 struct Item {
     entry: Entry,

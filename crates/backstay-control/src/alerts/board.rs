@@ -90,7 +90,11 @@ impl Standing {
             since_ms: None,
             value: None,
             threshold: None,
-            arithmetic: "the project turned this rule off for this call".to_owned(),
+            arithmetic: if call.is_empty() {
+                "the project turned this rule off".to_owned()
+            } else {
+                "the project turned this rule off for this call".to_owned()
+            },
         }
     }
 }

@@ -3,11 +3,14 @@
 use std::collections::BTreeMap;
 
 use backstay_core::{
-    alert::{Rule, Severity, Subject, reading::Reading},
+    alert::{
+        Rule, Severity, Subject,
+        reading::{Reading, Verdict},
+    },
     failure::FailureClass,
     rollup::Level,
 };
-use backstay_store::{Accounting, ModelSeen};
+use backstay_store::{Accounting, ErrorKind, ModelSeen, StoreError};
 
 use super::{EngineView, history::History, rules::fact};
 
@@ -16,8 +19,8 @@ const DAY_MS: u64 = Level::Day.millis();
 /// Records that are given up count for so long.
 const SHED_MS: u64 = Level::Minute.millis();
 
-/// What is wrong with targets, as the engine sees them.
-pub(super) fn engine(view: &EngineView) -> Vec<(Subject, Reading)> {
+/// Breakers that are not closed.
+pub(super) fn breakers(view: &EngineView) -> Vec<(Subject, Reading)> {
     let breakers = view.breakers.iter().map(|(call, target)| {
         let subject = Subject {
             rule: Rule::BreakerOpen,
@@ -30,13 +33,35 @@ pub(super) fn engine(view: &EngineView) -> Vec<(Subject, Reading)> {
         let why = format!("{target} is not asked, or only by a probe, after too many failures");
         (subject, fact(Severity::Warn, summary, why))
     });
+    breakers.collect()
+}
+
+/// Targets that are left alone because they refuse the credentials.
+pub(super) fn refused(view: &EngineView) -> impl Iterator<Item = &str> {
     let refused = view.holds.iter().filter(|(_, class)| *class == FailureClass::UpstreamAuth);
-    let credentials = refused.map(|(target, class)| {
-        let summary = format!("{target} refuses the credentials");
-        let why = format!("{target} is left alone after `{}`", class.name());
-        (of_target(Rule::Credentials, target), fact(Severity::Page, summary, why))
-    });
-    breakers.chain(credentials).collect()
+    refused.map(|(target, _)| target.as_str())
+}
+
+/// A target refuses the credentials.
+pub(super) fn credentials(target: &str) -> (Subject, Reading) {
+    let summary = format!("{target} refuses the credentials");
+    let why = format!("{target} is left alone after `{}`", FailureClass::UpstreamAuth.name());
+    (of_target(Rule::Credentials, target), fact(Severity::Page, summary, why))
+}
+
+/// A target refused the credentials and has answered nothing since.
+pub(super) fn unproven(target: &str) -> (Subject, Reading) {
+    let why = format!("{target} refused the credentials and has not answered since");
+    (of_target(Rule::Credentials, target), Reading::plain(Verdict::Lingers, why))
+}
+
+/// Why the sums lack what happened lately, if they do.
+pub(super) fn stale(accounting: &Accounting) -> Option<StoreError> {
+    let of = |what: &str, why: &String| {
+        StoreError::new(ErrorKind::Io, format!("{what} are not up to date: {why}"))
+    };
+    let records = accounting.store_error.as_ref().map(|why| of("records of calls", why));
+    records.or_else(|| accounting.rollup_error.as_ref().map(|why| of("sums of calls", why)))
 }
 
 fn of_target(rule: Rule, target: &str) -> Subject {
@@ -55,28 +80,25 @@ impl Shed {
     /// What is to be said of `accounting` at `now_ms`. The first look after a start only counts what
     /// was given up since the start.
     pub(super) fn reading(&mut self, accounting: &Accounting, now_ms: u64) -> (Subject, Reading) {
-        let total: u64 = accounting.shed.iter().map(|(_, count)| count).sum();
+        // Late and mistyped reports of consumers are no trouble of the store.
+        let total = accounting.lost();
         let more = total.saturating_sub(self.known.unwrap_or_default());
         self.known = Some(total);
         if more > 0 {
             self.grew = Some((now_ms, more));
         }
         let subject = Subject { target: None, ..of_target(Rule::Shed, "") };
-        let reasons = accounting.shed.iter().filter(|(_, count)| *count > 0);
-        let reasons: Vec<_> = reasons.map(|(reason, count)| format!("{reason} {count}")).collect();
         let mut reading = match self.grew {
             Some((at, more)) if now_ms.saturating_sub(at) < SHED_MS => fact(
                 Severity::Page,
                 format!("{more} records of calls were given up"),
                 format!(
-                    "{total} of {} records were given up since the start ({}), {more} of them just \
-                     now",
+                    "{total} of {} records were given up since the start, {more} of them just now",
                     accounting.received,
-                    reasons.join(", ")
                 ),
             ),
             Some(_) | None => Reading::plain(
-                backstay_core::alert::reading::Verdict::Clear,
+                Verdict::Clear,
                 format!("{total} of {} records were given up since the start", accounting.received),
             ),
         };

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use backstay_core::{
     alert::rates::Tally,
+    failure::Rung,
     rollup::{Cell, Key, Ladder, Level},
 };
 use backstay_store::Rollup;
@@ -114,6 +115,16 @@ impl History {
         minutes
             .find(|(_, minute)| minute.entries.iter().any(|entry| entry.calls > 0))
             .map(|(start, _)| *start)
+    }
+
+    /// Whether `target` has answered a call since the minute `since_ms`.
+    pub(super) fn answered(&self, target: &str, since_ms: u64) -> bool {
+        let mut entries = self.minutes.range(since_ms..).flat_map(|(_, minute)| &minute.entries);
+        entries.any(|entry| {
+            // A call without an answer names the target that was asked last.
+            let answered = entry.key.outcome.rung().is_some_and(|rung| rung > Rung::Called);
+            entry.calls > 0 && answered && entry.key.target.as_deref() == Some(target)
+        })
     }
 
     /// Calls in the hour that ends with the minute `last_ms`.

@@ -131,6 +131,8 @@ pub struct Evaluator {
     tracked: BTreeMap<Subject, Tracked>,
     models: Vec<ModelSeen>,
     shed: facts::Shed,
+    /// Targets that refused the credentials, and when they were last left alone for it.
+    refused: BTreeMap<String, u64>,
     /// When the last look was, and since when there was no gap.
     last_ms: Option<u64>,
     watching_ms: u64,
@@ -178,13 +180,18 @@ impl Evaluator {
         if gap {
             self.watching_ms = now_ms;
         }
-        let problem = self.read(inputs).err();
-        let mut readings = facts::engine(inputs.engine);
+        // Sums that stand still look like silence: nothing is judged by them.
+        let stale = inputs.accounting.and_then(facts::stale);
+        let problem = stale.or_else(|| self.read(inputs).err());
+        let mut readings = facts::breakers(inputs.engine);
+        readings.extend(self.credentials(inputs));
         readings.extend(inputs.accounting.map(|it| self.shed.reading(it, now_ms)));
         if problem.is_none() {
             self.last_ms = Some(now_ms);
             readings.extend(self.of_calls(inputs));
         }
+        let off = |subject: &Subject| &inputs.policies.of(&subject.call).alerts.off;
+        readings.retain(|(subject, _)| !off(subject).contains(&subject.rule));
         let mut outcome = Outcome { problem, ..Outcome::default() };
         self.judge(readings, inputs, &mut outcome);
         let due = now_ms / MINUTE_MS != self.kept_minute || !outcome.transitions.is_empty();
@@ -328,6 +335,14 @@ impl Evaluator {
             }
         }
         for (name, call) in &mut self.calls {
+            let coverage = Subject {
+                rule: Rule::Coverage,
+                call: name.clone(),
+                release: None,
+                target: None,
+                detail: None,
+            };
+            call.learn_coverage(now_ms, self.tracked.get(&coverage));
             let quiet = call.quiet(now_ms, self.watching_ms);
             let seen = Seen {
                 call: name,
@@ -344,7 +359,32 @@ impl Evaluator {
         readings.extend(facts::unpriced(histories, now_ms));
         readings.extend(facts::drift(&self.models, now_ms));
         readings
-            .retain(|(subject, _)| !policies.of(&subject.call).alerts.off.contains(&subject.rule));
+    }
+
+    /// Targets that refuse the credentials. A hold ends by itself after a minute; that is no sign of
+    /// better credentials, so the alert goes on until the target answers or nobody has asked for a day.
+    fn credentials(&mut self, inputs: &Inputs<'_>) -> Vec<(Subject, Reading)> {
+        let now_ms = inputs.now_ms;
+        let held: Vec<_> = facts::refused(inputs.engine).collect();
+        let tracked = self.tracked.keys().filter(|it| it.rule == Rule::Credentials);
+        let known: BTreeSet<String> = tracked.filter_map(|it| it.target.clone()).collect();
+        self.refused.retain(|target, _| known.contains(target));
+        for target in known {
+            // What was known before a restart counts from the restart.
+            self.refused.entry(target).or_insert(now_ms);
+        }
+        let mut readings = Vec::new();
+        for target in held {
+            self.refused.insert(target.to_owned(), now_ms);
+            readings.push(facts::credentials(target));
+        }
+        for (target, last_ms) in self.refused.iter().filter(|(_, last_ms)| **last_ms != now_ms) {
+            let since_ms = Level::Minute.start(*last_ms);
+            let answered = self.calls.values().any(|it| it.history.answered(target, since_ms));
+            if !answered && now_ms.saturating_sub(*last_ms) < DAY_MS {
+                readings.push(facts::unproven(target));
+            }
+        }
         readings
     }
 
@@ -430,11 +470,13 @@ impl Evaluator {
             // Rules about calls stand as they did.
             let old = std::mem::take(&mut self.board.standings).into_iter();
             standings.extend(old.filter(|it| !is_of_engine(it.subject.rule)));
-        } else {
-            for name in self.calls.keys() {
-                let off = &inputs.policies.of(name).alerts.off;
-                standings.extend(off.iter().map(|rule| Standing::off(name, *rule)));
-            }
+        }
+        let of_gateway = inputs.policies.direct.alerts.off.iter().filter(|it| it.is_of_gateway());
+        standings.extend(of_gateway.map(|rule| Standing::off("", *rule)));
+        for name in self.calls.keys() {
+            let off = inputs.policies.of(name).alerts.off.iter();
+            let off = off.filter(|rule| !rule.is_of_gateway());
+            standings.extend(off.map(|rule| Standing::off(name, *rule)));
         }
         standings.sort_by(|a, b| a.subject.cmp(&b.subject));
         standings.dedup_by(|a, b| a.subject == b.subject);
@@ -478,6 +520,7 @@ impl Call {
             return None;
         }
         // The last call may have been in the last second of its minute.
+        let called_ms = now_ms.saturating_sub(usual.last_call_ms + MINUTE_MS);
         let since_ms = (usual.last_call_ms + MINUTE_MS).max(watching_ms);
         let [week, day] = self.then;
         let known_for = now_ms.saturating_sub(usual.oldest_ms.unwrap_or(now_ms));
@@ -489,18 +532,34 @@ impl Call {
         #[expect(clippy::cast_precision_loss, reason = "calls of an hour")]
         let quiet = Quiet {
             lasts: Duration::from_millis(now_ms.saturating_sub(since_ms)),
+            called: Duration::from_millis(called_ms),
             before: usual.before as f64,
             then: then.map(|calls| calls as f64),
             usual: Duration::from_millis(usual.usual_silence_ms()),
         };
         let lasts_ms = now_ms.saturating_sub(since_ms);
-        if lasts_ms < self.odd_ms {
+        if called_ms < self.odd_ms {
             self.usual.remember_silence(now_ms, self.odd_ms);
             self.odd_ms = 0;
         } else if quiet.is_odd() {
             self.odd_ms = lasts_ms;
         }
         Some(quiet)
+    }
+
+    /// Learns what is usually heard of within an hour. What misses reports is not learned from, unless
+    /// it lasts for a day: then it is learned anew.
+    fn learn_coverage(&mut self, now_ms: u64, tracked: Option<&Tracked>) {
+        if let Some(tracked) = tracked {
+            if now_ms.saturating_sub(tracked.alert.started_ms) >= DAY_MS {
+                self.usual.in_time.clear();
+            }
+            return;
+        }
+        let until = now_ms.saturating_sub(HOUR_MS);
+        let since = until.saturating_sub(HOUR_MS);
+        let unheard = self.history.sums(since, until, &history::Limits::default()).unheard;
+        self.usual.take_in_time(now_ms, unheard);
     }
 
     /// Failures of the last 6 hours and 3 days.

@@ -158,7 +158,7 @@ impl Seen<'_> {
         let since = until.saturating_sub(HOUR_MS).max(self.usual.ended_ms(Rule::Coverage, None));
         let tally = self.history.sums(since, until, limits).unheard;
         let windows = [Window { name: "1 h, an hour ago", tally }];
-        (self.subject(Rule::Coverage), rates::coverage(&windows, self.usual.unheard))
+        (self.subject(Rule::Coverage), rates::coverage(&windows, self.usual.unheard()))
     }
 
     fn tokens(&self, found: &mut Vec<(Subject, Reading)>) {

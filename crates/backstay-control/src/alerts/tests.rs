@@ -346,11 +346,34 @@ fn a_rung_that_breaks_is_named() {
 #[test]
 fn lost_reports_are_missed() {
     let mut world = World::new().with_yesterday();
-    let sample = ok("a");
-    (1..=24).for_each(|hour| world.report(START - hour * HOUR_MS, &sample, 70, 5));
+    let usual = |world: &World| {
+        world.calls(1, &ok("a"));
+        let heard = u64::from(world.now_ms / (10 * SECOND) % 8 < 5);
+        world.report(world.now_ms, &ok("a"), heard, 0);
+    };
+    assert_eq!(rules(&world.minutes(6 * 60, usual)), []);
+    assert_eq!(world.state(Rule::Coverage), RuleState::Ok);
     let changes = world.minutes(150, |world| world.calls(1, &ok("a")));
     assert_eq!(rules(&changes), [(Rule::Coverage, Change::Fired, WARN)]);
-    assert!(changes[0].alert.arithmetic.contains("usually 62.5 % are heard of"));
+    let alert = &changes[0].alert;
+    assert!(alert.arithmetic.contains("not heard of in 1 h, an hour ago"), "{}", alert.arithmetic);
+    world.restart();
+    let changes = world.minutes(20 * 60, |world| world.calls(1, &ok("a")));
+    let over = |it: &Transition| it.change == Change::Resolved;
+    assert!(!changes.iter().any(over), "it is not learned from: {changes:#?}");
+    let changes = world.minutes(6 * 60, |world| world.calls(1, &ok("a")));
+    assert_eq!(changes.iter().filter(|it| over(it)).count(), 1, "it is usual after a day");
+}
+
+#[test]
+fn consumers_that_report_the_next_day_are_not_missed() {
+    let mut world = World::new().with_yesterday();
+    (20..=24).for_each(|hour| world.report(START - hour * HOUR_MS, &ok("a"), 110, 5));
+    let changes = world.minutes(26 * 60, |world| {
+        world.calls(1, &ok("a"));
+        world.report(world.now_ms - 20 * HOUR_MS, &ok("a"), 1, 0);
+    });
+    assert!(!rules(&changes).iter().any(|it| it.0 == Rule::Coverage), "{changes:#?}");
 }
 
 #[test]
@@ -365,6 +388,20 @@ fn silence_is_told_unless_nobody_watched() {
     assert_eq!(rules(&world.minutes(4, |_| {})), [], "it was Backstay that was away");
     world.policies.calls.clear();
     assert_eq!(rules(&world.minutes(30, |_| {})), [], "nobody expects calls of plain targets");
+}
+
+#[test]
+fn a_silence_goes_on_though_nobody_watched_for_a_while() {
+    let mut world = World::new();
+    world.minutes(60, |world| world.calls(2, &ok("a")));
+    assert_eq!(rules(&world.minutes(10, |_| {})), [(Rule::NoTraffic, Change::Fired, WARN)]);
+    world.restart();
+    world.now_ms += 90 * SECOND;
+    assert_eq!(rules(&world.minutes(10, |_| {})), [], "it neither ends nor begins anew");
+    world.now_ms += 300 * SECOND;
+    assert_eq!(rules(&world.minutes(10, |_| {})), []);
+    let changes = world.minutes(2, |world| world.calls(2, &ok("a")));
+    assert_eq!(rules(&changes), [(Rule::NoTraffic, Change::Resolved, WARN)]);
 }
 
 #[test]
@@ -386,7 +423,7 @@ fn what_the_engine_says_is_told() {
         ("sim/m".to_owned(), FailureClass::UpstreamAuth),
         ("sim/n".to_owned(), FailureClass::RateLimited),
     ];
-    world.accounting.shed[0].1 = 3;
+    world.accounting.shed = shed(3, 0);
     let changes = world.minutes(3, |_| {});
     let expected = [
         (Rule::Credentials, Change::Fired, PAGE),
@@ -396,7 +433,7 @@ fn what_the_engine_says_is_told() {
     assert_eq!(rules(&changes), expected);
     assert_eq!(changes[2].alert.subject.target.as_deref(), Some("sim/m"));
     world.engine = EngineView::default();
-    let changes = world.minutes(15, |_| {});
+    let changes = world.minutes(15, |world| world.calls(1, &ok("a")));
     let ended: Vec<_> =
         rules(&changes).into_iter().map(|(rule, change, _)| (rule, change)).collect();
     let expected = [
@@ -405,6 +442,72 @@ fn what_the_engine_says_is_told() {
         (Rule::Shed, Change::Resolved),
     ];
     assert_eq!(ended, expected);
+}
+
+#[test]
+fn refused_credentials_are_told_once_until_the_target_answers() {
+    let mut world = World::new();
+    let held = vec![("sim/m".to_owned(), FailureClass::UpstreamAuth)];
+    let refused = failed("a", FailureClass::UpstreamAuth);
+    for round in 0..3 {
+        world.calls(1, &refused);
+        world.engine.holds.clone_from(&held);
+        let changes = world.minutes(1, |_| {});
+        let told = rules(&changes).contains(&(Rule::Credentials, Change::Fired, PAGE));
+        assert_eq!(told, round == 0, "round {round}");
+        world.engine.holds.clear();
+        let changes = world.minutes(20, |_| {});
+        assert!(!rules(&changes).iter().any(|it| it.0 == Rule::Credentials), "{changes:#?}");
+        world.restart();
+    }
+    world.calls(1, &ok("a"));
+    let changes = world.minutes(6, |_| {});
+    assert!(rules(&changes).contains(&(Rule::Credentials, Change::Resolved, PAGE)), "{changes:#?}");
+}
+
+#[test]
+fn refused_credentials_of_a_target_that_nobody_asks_end_after_a_day() {
+    let mut world = World::new();
+    world.policies.calls.clear();
+    world.engine.holds = vec![("sim/m".to_owned(), FailureClass::UpstreamAuth)];
+    assert_eq!(rules(&world.minutes(1, |_| {})), [(Rule::Credentials, Change::Fired, PAGE)]);
+    world.engine.holds.clear();
+    let changes = world.minutes(25 * 60, |_| {});
+    let ends: Vec<_> = changes.iter().filter(|it| it.change == Change::Resolved).collect();
+    assert_eq!(ends.len(), 1);
+    assert!(ends[0].alert.resolved_ms.unwrap() >= START + DAY_MS);
+}
+
+#[test]
+fn rules_about_the_gateway_are_turned_off_by_the_defaults() {
+    let mut world = World::new();
+    let of_gateway: Vec<_> = Rule::ALL.into_iter().filter(|rule| rule.is_of_gateway()).collect();
+    world.policies.direct.alerts.off = of_gateway.iter().copied().collect();
+    world.policies.calls.get_mut("a").unwrap().alerts.off = [Rule::BreakerOpen].into();
+    world.engine.breakers = vec![("a".to_owned(), "sim/m".to_owned())];
+    world.engine.holds = vec![("sim/m".to_owned(), FailureClass::UpstreamAuth)];
+    world.accounting.shed = shed(3, 0);
+    world.calls(1, &Sample { cost: Some(Cost::Unknown), ..ok("a") });
+    assert_eq!(rules(&world.minutes(4, |_| {})), []);
+    for rule in of_gateway.into_iter().chain([Rule::BreakerOpen]) {
+        assert_eq!(world.state(rule), RuleState::Off, "{rule:?}");
+    }
+}
+
+/// What the recorder counts: records that found the queue full, and reports that no call has.
+fn shed(queue_full: u64, unmatched: u64) -> [(&'static str, u64); 4] {
+    [("queue_full", queue_full), ("expired", unmatched), ("unmatched", unmatched), ("closed", 0)]
+}
+
+#[test]
+fn late_and_mistyped_reports_are_no_lost_records() {
+    let mut world = World::new();
+    world.accounting.shed = shed(0, 7);
+    assert_eq!(rules(&world.minutes(3, |_| {})), [], "anybody can send such reports");
+    world.accounting.shed = shed(2, 8);
+    let changes = world.minutes(1, |_| {});
+    assert_eq!(rules(&changes), [(Rule::Shed, Change::Fired, PAGE)]);
+    assert!(changes[0].alert.summary.starts_with("2 records"), "{}", changes[0].alert.summary);
 }
 
 #[test]
@@ -465,6 +568,29 @@ fn a_store_that_cannot_be_read_ends_nothing_and_hides_nothing_else() {
     let board = world.evaluator.board();
     assert_eq!(board.problem.as_deref(), Some("it is locked"));
     assert_eq!(world.state(Rule::ErrorRate), RuleState::Firing);
+}
+
+#[test]
+fn sums_that_stand_still_are_no_silence_and_end_nothing() {
+    for of_rollups in [false, true] {
+        let mut world = World::new();
+        let bad = |world: &World| world.calls(2, &failed("a", FailureClass::Schema));
+        world.minutes(60, |world| world.calls(4, &ok("a")));
+        assert!(!world.minutes(5, bad).is_empty());
+        let why = Some("the disk is full".to_owned());
+        if of_rollups {
+            world.accounting.rollup_error = why;
+        } else {
+            world.accounting.store_error = why;
+        }
+        assert_eq!(rules(&world.minutes(30, |_| {})), []);
+        assert_eq!(world.state(Rule::ErrorRate), RuleState::Firing);
+        let problem = world.evaluator.board().problem.clone().unwrap();
+        assert!(problem.ends_with("are not up to date: the disk is full"), "{problem}");
+        (world.accounting.store_error, world.accounting.rollup_error) = (None, None);
+        assert_eq!(rules(&world.minutes(1, bad)), []);
+        assert_eq!(world.evaluator.board().problem, None);
+    }
 }
 
 /// 200 calls with traffic for two hours: a look reads only what may have changed.

@@ -51,7 +51,13 @@ pub(super) struct Usual {
     pub(super) first_us: Option<u64>,
     /// What stops at each rung of what came so far; the last one is the consumer.
     pub(super) stopped: [Tally; 6],
-    pub(super) unheard: Tally,
+    /// By day: calls of which nobody had said anything an hour later, as they were seen then. Sums of
+    /// days hold reports that came later too, and are not to be compared with an hour.
+    #[serde(default)]
+    pub(super) in_time: Vec<(u64, Tally)>,
+    /// The hour that was taken into it last.
+    #[serde(default)]
+    pub(super) in_time_ms: u64,
     /// By name; plain targets have an empty one.
     pub(super) releases: BTreeMap<String, ReleaseUsual>,
     /// When the first call of the last eight days was, to the day.
@@ -136,11 +142,6 @@ impl Usual {
                 *usual = now;
             }
         }
-        if all || self.unheard.all < BASELINE_CALLS {
-            let [calls, ..] = ladder.reached;
-            let heard = ladder.useful + ladder.useless;
-            self.unheard = Tally { bad: calls.saturating_sub(heard), all: calls };
-        }
     }
 
     fn take_tokens(&mut self, release: &str, tokens: &Tokens, all: bool) {
@@ -190,6 +191,32 @@ impl Usual {
                 }
             }
         }
+    }
+
+    /// Once an hour: takes in what has been heard by now of the calls of an hour, an hour ago.
+    pub(super) fn take_in_time(&mut self, now_ms: u64, unheard: Tally) {
+        let (hour, day) = (Level::Hour.start(now_ms), Level::Day.start(now_ms));
+        if self.in_time_ms == hour {
+            return;
+        }
+        self.in_time_ms = hour;
+        self.in_time.retain(|(start, _)| now_ms.saturating_sub(*start) < (DAYS + 1) * DAY_MS);
+        match self.in_time.last_mut().filter(|(start, _)| *start == day) {
+            Some((_, tally)) => {
+                tally.bad += unheard.bad;
+                tally.all += unheard.all;
+            }
+            None => self.in_time.push((day, unheard)),
+        }
+    }
+
+    /// What was not heard of within an hour or two in the last days.
+    pub(super) fn unheard(&self) -> Tally {
+        let days = self.in_time.iter().map(|(_, tally)| tally);
+        days.fold(Tally::default(), |sum, it| Tally {
+            bad: sum.bad + it.bad,
+            all: sum.all + it.all,
+        })
     }
 
     /// The silence that the call kept three times in a week though calls were expected.

@@ -237,7 +237,7 @@ impl Shared {
                 let states = store.receivers()?;
                 for state in states.iter().filter(|state| !named.contains(&state.name)) {
                     let orphans = store.outbox(&state.name, LOOK)?;
-                    store.outbox_settle(&pass(orphans, now_ms, give_up).settled)?;
+                    store.outbox_settle(&pass(orphans, now_ms, give_up, false).settled)?;
                 }
                 Ok(())
             });
@@ -291,8 +291,9 @@ impl Desk {
     async fn look(&self) -> Result<(Duration, bool), StoreError> {
         let name = self.receiver.name().to_owned();
         let (now_ms, give_up) = (self.shared.now_ms(), self.shared.pace.give_up);
+        let forgets = self.receiver.forgets();
         let asked = self.shared.ask(move |store| {
-            let found = pass(store.outbox(&name, LOOK)?, now_ms, give_up);
+            let found = pass(store.outbox(&name, LOOK)?, now_ms, give_up, forgets);
             if !found.settled.is_empty() {
                 store.outbox_settle(&found.settled)?;
             }

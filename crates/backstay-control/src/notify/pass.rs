@@ -19,8 +19,9 @@ pub(super) struct Pass {
     pub(super) wake_ms: Option<u64>,
 }
 
-/// `queued` is in the order of the outbox. What waits for longer than `give_up` is given up.
-pub(super) fn pass(queued: Vec<Queued>, now_ms: u64, give_up: Duration) -> Pass {
+/// `queued` is in the order of the outbox. What waits for longer than `give_up` is given up. `forgets`:
+/// the receiver has to be reminded of what still fires.
+pub(super) fn pass(queued: Vec<Queued>, now_ms: u64, give_up: Duration, forgets: bool) -> Pass {
     let give_up_ms = u64::try_from(give_up.as_millis()).unwrap_or(u64::MAX);
     let mut pass = Pass::default();
     let mut by_alert: BTreeMap<CallId, Vec<Queued>> = BTreeMap::new();
@@ -29,10 +30,19 @@ pub(super) fn pass(queued: Vec<Queued>, now_ms: u64, give_up: Duration) -> Pass 
     }
     for notices in by_alert.into_values() {
         let mut first = None;
+        let news = |notice: &Queued| notice.event == Event::Firing;
+        let newest = notices.iter().filter(|it| news(it)).map(|it| it.id).max();
         for notice in notices {
+            // A receiver that forgets is told of an alert for as long as it fires: given up, it would
+            // never hear of it again.
             let late = notice.event != Event::Refresh
+                && !(forgets && news(&notice))
                 && now_ms.saturating_sub(notice.created_ms) > give_up_ms;
-            if overtaken(&notice, first.is_some()) {
+            // News is told at once, and is followed by reminders of its own.
+            let renewed = forgets
+                && matches!(notice.event, Event::Firing | Event::Refresh)
+                && newest.is_some_and(|id| id > notice.id);
+            if renewed || overtaken(&notice, first.is_some()) {
                 pass.settled.push((notice.id, Settled::Dropped));
             } else if late {
                 let why =
@@ -94,13 +104,13 @@ mod tests {
         let over = one(1, true);
         let waiting =
             vec![queued(1, &over, Event::Firing, false), queued(2, &over, Event::Resolved, false)];
-        let done = pass(waiting, 5, DAY);
+        let done = pass(waiting, 5, DAY, false);
         assert_eq!(done.settled, [(1, Settled::Dropped), (2, Settled::Dropped)]);
         assert_eq!(done.send, []);
         // An attempt may have arrived: its end is told, and it is not told again.
         let waiting =
             vec![queued(1, &over, Event::Firing, true), queued(2, &over, Event::Resolved, true)];
-        let done = pass(waiting, 5, DAY);
+        let done = pass(waiting, 5, DAY, false);
         assert_eq!(done.settled, [(1, Settled::Dropped)]);
         assert_eq!(told(&done), [(2, Event::Resolved)]);
     }
@@ -111,7 +121,7 @@ mod tests {
         let late = Queued { due_ms: 50, ..queued(1, &a, Event::Firing, false) };
         let waiting =
             vec![late, queued(2, &b, Event::Firing, false), queued(3, &a, Event::Renotify, false)];
-        let done = pass(waiting, 5, DAY);
+        let done = pass(waiting, 5, DAY, false);
         assert_eq!(told(&done), [(2, Event::Firing)]);
         assert_eq!(done.wake_ms, Some(50));
         assert_eq!(done.settled, [(3, Settled::Dropped)], "what waits says the same");
@@ -123,9 +133,30 @@ mod tests {
         let waiting =
             vec![queued(1, &a, Event::Refresh, true), queued(2, &b, Event::Refresh, true)];
         let later = u64::try_from(DAY.as_millis()).unwrap() * 9;
-        let done = pass(waiting, later, DAY);
+        let done = pass(waiting, later, DAY, false);
         assert_eq!(told(&done), [(1, Event::Refresh)], "it is never too old");
         assert_eq!(done.settled, [(2, Settled::Dropped)]);
+    }
+
+    #[test]
+    fn news_does_not_wait_for_a_reminder() {
+        let a = one(1, false);
+        let reminder = Queued { due_ms: 60, ..queued(1, &a, Event::Refresh, true) };
+        let waiting = vec![reminder, queued(2, &a, Event::Firing, true)];
+        let done = pass(waiting, 5, DAY, true);
+        assert_eq!(done.settled, [(1, Settled::Dropped)], "the news brings its own reminders");
+        assert_eq!(told(&done), [(2, Event::Firing)]);
+    }
+
+    #[test]
+    fn what_still_fires_is_never_given_up_by_a_receiver_that_forgets() {
+        let waiting = vec![queued(1, &one(1, false), Event::Firing, false)];
+        let later = u64::try_from(DAY.as_millis()).unwrap() * 9;
+        let done = pass(waiting.clone(), later, DAY, true);
+        assert_eq!((told(&done), done.settled), (vec![(1, Event::Firing)], Vec::new()));
+        let over = vec![queued(1, &one(1, true), Event::Firing, false)];
+        assert_eq!(pass(over, later, DAY, true).settled, [(1, Settled::Dropped)]);
+        assert_eq!(told(&pass(waiting, later, DAY, false)), [], "others are not");
     }
 
     #[test]
@@ -133,8 +164,8 @@ mod tests {
         let a = one(1, false);
         let waiting = vec![queued(1, &a, Event::Firing, true)];
         let day = u64::try_from(DAY.as_millis()).unwrap();
-        assert_eq!(told(&pass(waiting.clone(), day, DAY)), [(1, Event::Firing)]);
-        let done = pass(waiting, day + 1, DAY);
+        assert_eq!(told(&pass(waiting.clone(), day, DAY, false)), [(1, Event::Firing)]);
+        let done = pass(waiting, day + 1, DAY, false);
         let [(1, Settled::GivenUp { why, .. })] = done.settled.as_slice() else {
             panic!("{done:?}")
         };
@@ -149,12 +180,13 @@ mod tests {
             rows in prop::collection::vec(
                 (0..3u8, prop::sample::select(Event::ALL.to_vec()), any::<bool>(), 0..20u64), 0..12),
             resolved in any::<[bool; 3]>(),
+            forgets in any::<bool>(),
         ) {
             let waiting: Vec<_> = (1..).zip(&rows).map(|(id, (n, event, told, due_ms))| {
                 let alert = one(*n, resolved[usize::from(*n)]);
                 Queued { due_ms: *due_ms, ..queued(id, &alert, *event, *told) }
             }).collect();
-            let done = pass(waiting.clone(), 10, DAY);
+            let done = pass(waiting.clone(), 10, DAY, forgets);
             for n in 0..3u8 {
                 let own: Vec<_> = waiting.iter().filter(|w| w.alert.id == one(n, false).id).collect();
                 let left: Vec<_> = own.iter()

@@ -81,8 +81,8 @@ impl Rule {
                         once in 1000 windows.",
                 clears: "As `error_rate`.",
                 advice: "Something changed that nobody announced: compare releases, targets and tokens \
-                         on the call's page. If the new latency is fine, it is the usual one after a \
-                         day.",
+                         on the call's page. If the new latency is fine, turn the rule off for the \
+                         call for a day: while it fires, what is usual does not change.",
                 severity: Severity::Warn,
                 unit: "share",
                 lasts: (0, 300),
@@ -140,8 +140,9 @@ impl Rule {
             },
             Self::Coverage => About {
                 title: "Consumers have stopped to report",
-                watches: "How many calls, an hour old and older, were reported on by `POST \
-                          /v1/outcomes`, where at least 20 % are usual (at least 300 calls of 7 days).",
+                watches: "How many calls were reported on by `POST /v1/outcomes` when they were one to \
+                          two hours old, where at least 20 % are usual by then (at least 300 calls of 7 \
+                          days). Reports that usually come later are not waited for.",
                 fires: "When fewer than half of the usual reports came, and chance alone would do that \
                         once in 1000 windows.",
                 clears: "As `error_rate`, with the calls of the hour before the last one.",
@@ -180,7 +181,7 @@ impl Rule {
                 title: "A provider refuses the credentials",
                 watches: "Targets that are left alone after `upstream_auth`.",
                 fires: "At once: it does not heal by itself.",
-                clears: "When the target is not left alone any more.",
+                clears: "When the target has answered again for 5 minutes, or was not asked for a day.",
                 advice: "Renew the key or pay the bill, check with `backstay check --secrets`, and \
                          restart the gateway.",
                 severity: Severity::Page,
@@ -200,7 +201,8 @@ impl Rule {
             },
             Self::Shed => About {
                 title: "Records are given up",
-                watches: "The count of records that could not be kept.",
+                watches: "The count of records that could not be kept. Reports of consumers that find \
+                          no call do not count.",
                 fires: "With the first one.",
                 clears: "When there is none any more.",
                 advice: "The disk is full, locked or too slow; `/readyz` says what is wrong with the \

@@ -52,7 +52,10 @@ alert from being told, not from being shown.
 
 A rule that has too few calls says `insufficient`, one that does not know yet what is usual says
 `learning`: both are not `ok`. What is usual is taken from the call's own last 7 days up to the last full
-hour, kept for a day, and never from a time in which an alert of the call is open.
+hour, kept for a day, and not taken anew while an alert of the call
+is open. Once it is over, its hours are among the 7 days like all others; a change that lasts fires until
+the rule is turned off for the call for as long as it takes to become usual. `coverage` alone learns a
+lasting change by itself, after a day.
 
 ## How often it is wrong, and how late
 

@@ -94,6 +94,26 @@ impl Rule {
         }
     }
 
+    /// Whether it watches the gateway as a whole, and not a call: only the project's defaults can turn
+    /// it off.
+    #[must_use]
+    pub const fn is_of_gateway(self) -> bool {
+        match self {
+            Self::Credentials | Self::Unpriced | Self::Shed | Self::ModelDrift => true,
+            Self::ErrorRate
+            | Self::BurnRate
+            | Self::LatencyBudget
+            | Self::LatencyBaseline
+            | Self::FirstToken
+            | Self::TokensIn
+            | Self::TokensOut
+            | Self::Quality
+            | Self::Coverage
+            | Self::NoTraffic
+            | Self::BreakerOpen => false,
+        }
+    }
+
     /// The rule of that name.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     histogram::Histogram,
-    stats::{ln, real, robust_ln},
+    stats::{Robust, ln, real, robust_ln},
 };
 
 /// Deviations count up to this many sigma.
@@ -29,6 +29,11 @@ const MOST: f64 = 2.0 * ALARM;
 pub const MOST_CALLS: u64 = 60;
 /// Prompts of constant length deviate by this much, so that one token more is no deviation.
 const LEAST_SIGMA: f64 = 0.05;
+/// Sigma is widened in steps of 3 %, up to about twenty times,
+const WIDENING: f64 = 1.03;
+const MOST_WIDENINGS: u32 = 100;
+/// and left as it is where it is right to a few per cent: samples are no more exact.
+const ENOUGH: f64 = 0.05;
 
 /// How many tokens a release usually reads or writes. Frozen: it does not follow what it is to judge.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -37,25 +42,53 @@ pub struct TokenBaseline {
     pub calls: u64,
     /// Where their logarithms lie,
     pub center: f64,
-    /// and how far they usually deviate.
+    /// how far they usually deviate,
     pub sigma: f64,
+    /// and where they were cut off, below
+    pub low: f64,
+    /// and above. What is judged is cut off there too: a rare second length would otherwise count for
+    /// more than it did when this was taken.
+    pub high: f64,
 }
 
 impl TokenBaseline {
     /// The baseline of these calls, if there are enough.
     #[must_use]
     pub fn of(tokens: &Histogram) -> Option<Self> {
-        let robust = robust_ln(tokens)?;
+        let robust = robust_ln(tokens, LEAST_SIGMA)?;
+        let Robust { center, low, high, .. } = robust;
         let sigma = robust.sigma.max(LEAST_SIGMA);
         let calls = tokens.count();
-        (calls >= BASELINE_CALLS).then_some(Self { calls, center: robust.center, sigma })
+        (calls >= BASELINE_CALLS).then(|| Self { calls, center, sigma, low, high }.calm(tokens))
+    }
+
+    /// Widens sigma until calls as they are raise no sum more often than normal ones do: where the mean
+    /// of `exp(deviation - SLACK)` is 1, sums grow beyond `h` about once in `exp(h)` (Lundberg). That is
+    /// so for a normal deviation; it is more where one call in ten has a length of its own.
+    fn calm(mut self, tokens: &Histogram) -> Self {
+        for _ in 0..MOST_WIDENINGS {
+            let grows = |sign: f64| {
+                let of = |value| (sign * self.deviation_of(value) - SLACK).exp();
+                let sum: f64 = tokens.middles().map(|(value, n)| of(value) * real(n)).sum();
+                sum / real(tokens.count())
+            };
+            if grows(1.0).max(grows(-1.0)) <= 1.0 + ENOUGH {
+                break;
+            }
+            self.sigma *= WIDENING;
+        }
+        self
+    }
+
+    fn deviation_of(&self, value: u64) -> f64 {
+        ((ln(value).clamp(self.low, self.high) - self.center) / self.sigma).clamp(-CUT, CUT)
     }
 
     /// The mean deviation of these calls in sigma, each cut off at [`CUT`]; `None` without calls.
     #[must_use]
     pub fn deviation(&self, tokens: &Histogram) -> Option<f64> {
-        let of = |value| ((ln(value) - self.center) / self.sigma).clamp(-CUT, CUT);
-        let sum: f64 = tokens.middles().map(|(value, n)| of(value) * real(n)).sum();
+        let of = |(value, n)| self.deviation_of(value) * real(n);
+        let sum: f64 = tokens.middles().map(of).sum();
         (tokens.count() > 0).then(|| sum / real(tokens.count()))
     }
 }

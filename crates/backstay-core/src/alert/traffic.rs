@@ -19,6 +19,8 @@ const LONGEST: Duration = Duration::from_secs(24 * 3600);
 pub struct Quiet {
     /// How long there was no call, as far as somebody watched.
     pub lasts: Duration,
+    /// How long ago the last call was, whether somebody watched or not.
+    pub called: Duration,
     /// Calls an hour before it.
     pub before: f64,
     /// Calls an hour at the same time of day: a week ago if that is known, else a day ago.
@@ -52,7 +54,8 @@ pub fn no_traffic(quiet: &Quiet) -> Reading {
     let verdict = match quiet.lasts {
         lasts if lasts >= LONGEST => Verdict::Clear,
         lasts if quiet.is_odd() && lasts > quiet.usual * 3 / 2 => Verdict::Holds(Severity::Warn),
-        lasts if lasts < Duration::from_secs(120) => Verdict::Clear,
+        // Only a call ends a silence. That nobody has watched for long yet says nothing.
+        _ if quiet.called < Duration::from_secs(120) => Verdict::Clear,
         _ => Verdict::Lingers,
     };
     let then = quiet.then.map_or_else(String::new, |then| {
@@ -79,7 +82,7 @@ mod tests {
 
     fn quiet(minutes: u64, before: f64, then: Option<f64>) -> Verdict {
         let lasts = Duration::from_secs(60 * minutes);
-        no_traffic(&Quiet { lasts, before, then, usual: Duration::ZERO }).verdict
+        no_traffic(&Quiet { lasts, called: lasts, before, then, usual: Duration::ZERO }).verdict
     }
 
     #[test]
@@ -95,11 +98,21 @@ mod tests {
     }
 
     #[test]
+    fn whoever_has_just_begun_to_watch_does_not_take_a_silence_for_ended() {
+        let (lasts, called) = (Duration::from_secs(10), Duration::from_secs(1200));
+        let quiet = Quiet { lasts, called, before: 3600.0, then: None, usual: Duration::ZERO };
+        assert_eq!(no_traffic(&quiet).verdict, Verdict::Lingers);
+        let called = Quiet { called: lasts, ..quiet };
+        assert_eq!(no_traffic(&called).verdict, Verdict::Clear);
+    }
+
+    #[test]
     fn a_silence_that_is_kept_again_and_again_is_no_news() {
         let of = |minutes: u64, usual: u64| {
             let (lasts, usual) =
                 (Duration::from_secs(60 * minutes), Duration::from_secs(60 * usual));
-            no_traffic(&Quiet { lasts, before: 500.0, then: Some(500.0), usual }).verdict
+            no_traffic(&Quiet { lasts, called: lasts, before: 500.0, then: Some(500.0), usual })
+                .verdict
         };
         assert_eq!(of(55, 55), Verdict::Lingers);
         assert_eq!(of(83, 55), Verdict::Holds(Severity::Warn));
@@ -108,7 +121,7 @@ mod tests {
     #[test]
     fn the_figures_are_told() {
         let (lasts, usual) = (Duration::from_secs(600), Duration::ZERO);
-        let quiet = Quiet { lasts, before: 60.0, then: Some(52.0), usual };
+        let quiet = Quiet { lasts, called: lasts, before: 60.0, then: Some(52.0), usual };
         assert_eq!(
             no_traffic(&quiet).arithmetic,
             "no call in 10 min; with 60 calls an hour before and 52 an hour at this time of day \

@@ -364,6 +364,12 @@ fn check_alerts(alerts: &CallAlertsFile, rules: &mut Rules<'_>) {
         let reason = "an SLO of 0 % cannot be missed, and one of 100 % leaves nothing to spend";
         rules.say(&["alerts", "slo"], reason, "write a share in between, such as \"99%\"");
     }
+    let of_gateway = alerts.off.iter().filter(|rule| rule.is_of_gateway());
+    for rule in of_gateway.filter(|_| rules.typed(&["alerts", "off"])).collect::<Vec<_>>() {
+        let reason = format!("`{}` watches the gateway as a whole, not a call", rule.name());
+        let remedy = "turn it off in backstay.toml: [defaults.alerts] off";
+        rules.say(&["alerts", "off"], reason, remedy);
+    }
 }
 
 fn alerts(file: &CallAlertsFile) -> CallAlerts {

@@ -387,6 +387,19 @@ fn mistakes_about_alerts_say_how_to_mend_them() {
 }
 
 #[test]
+fn a_rule_about_the_gateway_is_turned_off_for_all_calls_or_none() {
+    let root = "[providers.sim]\n[defaults.alerts]\noff = [\"shed\", \"quality\"]\n";
+    let own = "route = [\"sim/m\"]\n";
+    let project = check(&sources(root, vec![call("c", &[("call.toml", own)])])).unwrap();
+    assert!(project.direct_alerts.off.contains(&Rule::Shed));
+    let own = "route = [\"sim/m\"]\n[alerts]\noff = [\"quality\", \"credentials\"]\n";
+    let found = mistakes(&sources(root, vec![call("c", &[("call.toml", own)])]));
+    assert!(found.contains("`credentials` watches the gateway as a whole, not a call"), "{found}");
+    assert!(found.contains("[defaults.alerts] off"), "{found}");
+    assert!(!found.contains("`quality`"), "{found}");
+}
+
+#[test]
 fn a_phase_that_nobody_typed_is_cut_to_the_deadline() {
     let root =
         "[providers.sim]\n[defaults]\nroute = [\"sim/ok\"]\n[defaults.budget]\nidle = \"9s\"\n";

@@ -75,14 +75,14 @@ fn ends_of_the_range_are_what_they_must_be() {
 fn wild_values_move_neither_center_nor_width() {
     let mut values = Histogram::default();
     (90..=110).for_each(|value| values.record(value, 10));
-    let calm = robust_ln(&values).unwrap();
+    let calm = robust_ln(&values, 0.05).unwrap();
     assert!((calm.center.exp() - 100.0).abs() < 1.0, "{calm:?}");
     assert!((0.055..0.07).contains(&calm.sigma), "{calm:?}");
     values.record(1_000_000, 4);
-    let wild = robust_ln(&values).unwrap();
+    let wild = robust_ln(&values, 0.05).unwrap();
     assert!((wild.center - calm.center).abs() < calm.sigma / 5.0, "{wild:?}");
     assert!(wild.sigma < 1.4 * calm.sigma, "{wild:?}");
-    assert_eq!(robust_ln(&Histogram::default()), None);
+    assert_eq!(robust_ln(&Histogram::default(), 0.05), None);
 }
 
 #[test]
@@ -90,7 +90,7 @@ fn two_kinds_of_calls_lie_around_their_mean() {
     let mut values = Histogram::default();
     values.record(100, 600);
     values.record(2000, 400);
-    let robust = robust_ln(&values).unwrap();
+    let robust = robust_ln(&values, 0.05).unwrap();
     let mean = 0.6 * 100.0_f64.ln() + 0.4 * 2000.0_f64.ln();
     assert!((robust.center - mean).abs() < 0.01, "{robust:?}, not {mean}");
     assert!((1.4..1.55).contains(&robust.sigma), "{robust:?}");

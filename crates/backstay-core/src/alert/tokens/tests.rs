@@ -138,7 +138,8 @@ fn a_baseline_needs_enough_calls_and_ignores_wild_ones() {
     let baseline = TokenBaseline::of(&histogram(usual)).unwrap();
     assert!((450.0..560.0).contains(&baseline.center.exp()), "{baseline:?}");
     let wild = baseline.deviation(&histogram([1_000_000])).unwrap();
-    assert!((wild - CUT).abs() < 1e-9, "one call counts for {wild}");
+    assert!((3.0..=CUT).contains(&wild), "one call counts for {wild}");
+    assert_eq!(baseline.deviation(&histogram([1_000_000_000])), Some(wild), "however long it is");
     assert_eq!(baseline.deviation(&Histogram::default()), None);
     let constant = TokenBaseline::of(&histogram([500; 400])).unwrap();
     assert!(constant.deviation(&histogram([503])).unwrap() < SLACK, "a token more is nothing");
@@ -167,4 +168,33 @@ fn a_lasting_shift_is_told_with_its_figures_and_ends_when_it_ends() {
     }
     assert!(reading(&cusum).summary.starts_with("answers are shorter"), "{cusum:?}");
     assert_eq!(cusum.reading(None, 12, "answers").verdict, Verdict::Learning);
+}
+
+/// One call in ten is three times as long, or a third as long, as all others: healthy, and as it was
+/// when its baseline was taken. The minutes of two weeks.
+#[test]
+fn two_usual_lengths_are_quiet_however_rare_the_second_one_is() {
+    for (other, in_100) in [(1500, 10), (1500, 5), (167, 10), (167, 3)] {
+        let share = real(in_100) / 100.0;
+        let usual = |dice: &mut Dice| if dice.roll() < share { other } else { 500 };
+        let mut dice = Dice(9);
+        let before = (0..5000).map(|n| if n % 100 < in_100 { other } else { 500 });
+        let baseline = TokenBaseline::of(&histogram(before)).unwrap();
+        for calls in [2, 6, 60] {
+            let mut cusum = Cusum::default();
+            let mut held = 0;
+            for minute in 0..14 * 24 * 60 {
+                let tokens = histogram((0..calls).map(|_| usual(&mut dice)));
+                cusum.advance(calls, baseline.deviation(&tokens).unwrap());
+                let verdict = cusum.reading(Some(&baseline), 5000, "prompts").verdict;
+                held = if matches!(verdict, Verdict::Holds(_)) { held + 1 } else { 0 };
+                let wait = Rule::TokensIn.about().lasts.0 / 60;
+                assert!(held <= wait, "{share} of {other}, {calls} a minute: in minute {minute}");
+            }
+            let moved = histogram([500, other, 500, other]);
+            (0..60).for_each(|_| cusum.advance(4, baseline.deviation(&moved).unwrap()));
+            let verdict = cusum.reading(Some(&baseline), 5000, "prompts").verdict;
+            assert_eq!(verdict, Verdict::Holds(Severity::Warn), "half of them are news");
+        }
+    }
 }

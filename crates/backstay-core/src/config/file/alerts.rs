@@ -13,7 +13,8 @@ use crate::alert::{Rule, policy::CallAlerts};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct CallAlertsFile {
-    /// Rules that do not watch this call, such as `tokens_in`.
+    /// Rules that do not watch this call, such as `tokens_in`. Those that watch the gateway as a whole
+    /// (`credentials`, `unpriced`, `shed`, `model_drift`) are turned off in `[defaults.alerts]` only.
     #[schemars(schema_with = "rules")]
     pub off: Vec<Rule>,
     /// How long all but one call in twenty may take. Left out, it is 80 % of `budget.deadline`.
