@@ -93,8 +93,20 @@ pub struct Accounting {
     pub store_error: Option<String>,
     /// What is wrong with the rollups now: meanwhile board and alerts stand still.
     pub rollup_error: Option<String>,
+    /// Entries that left the queue for good and are not known to be in the rollups yet.
+    pub unsummed: u64,
     /// Days that retention has dropped since the start.
     pub retained: Retained,
+}
+
+impl Accounting {
+    /// Records and reports that were given up though they were good: the queue was full, or they came
+    /// after the shutdown began. A report that finds no call is its sender's mistake, or too late.
+    #[must_use]
+    pub fn lost(&self) -> u64 {
+        let lost = |reason: &str| matches!(reason, "queue_full" | "closed");
+        self.shed.iter().filter(|(reason, _)| lost(reason)).map(|(_, n)| n).sum()
+    }
 }
 
 #[derive(Debug)]
@@ -372,6 +384,7 @@ impl Recorder {
             store_errors: state.store_errors,
             store_error: state.store_error.clone(),
             rollup_error: state.rollup_error.clone(),
+            unsummed: state.settled().saturating_sub(state.rolled),
             retained: state.retained,
         }
     }

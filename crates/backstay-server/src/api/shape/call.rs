@@ -150,8 +150,11 @@ fn by_target(targets: BTreeMap<Option<&str>, Tally>) -> Vec<TargetSums> {
             target: target.map(str::to_owned),
             calls: tally.cell.calls,
             errors: tally.errors,
+            neutral: tally.ladder.neutral,
             latency: quantiles(&tally.cell.latency_us, MILLI),
             cost_usd: tally.cost_usd(),
+            unpriced: tally.cell.unpriced,
+            free: tally.cell.free,
         })
         .collect();
     sums.sort_by_key(|target| std::cmp::Reverse(target.calls));

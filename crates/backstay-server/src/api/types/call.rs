@@ -97,10 +97,16 @@ pub(crate) struct TargetSums {
     pub(crate) calls: u64,
     /// Those that count against the error rate.
     pub(crate) errors: u64,
+    /// Those that say nothing of the model.
+    pub(crate) neutral: u64,
     /// Milliseconds to the last byte.
     pub(crate) latency: Option<Quantiles>,
     /// What the calls with a known price cost together; `null` if there is none.
     pub(crate) cost_usd: Option<f64>,
+    /// Calls that cost nobody knows what.
+    pub(crate) unpriced: u64,
+    /// Calls that cost nothing.
+    pub(crate) free: u64,
 }
 
 /// Where the tokens of most calls lie; `null` with fewer than 300 calls in the last seven days.
