@@ -92,6 +92,8 @@ async fn every_page_has_something_to_say_about_nothing() {
     assert_eq!((&page["series"], &page["totals"]["calls"]), (&json!([]), &json!(0)));
     assert_eq!((&page["level"], &page["bands"]["tokens_in"]), (&json!("hour"), &Value::Null));
     assert_eq!(page["settings"]["route"], json!(["up/chat/ok"]));
+    let p95 = page["settings"]["deadline_ms"].as_f64().unwrap() * 0.8;
+    assert_eq!(page["settings"]["latency_p95_ms"], json!(p95), "as the rule about latency says");
     assert_eq!(get(&gateway, "log").await, json!({ "rows": [], "next": null }));
     assert_eq!(get(&gateway, "alerts").await["firing"], json!([]));
     assert_eq!(get(&gateway, "alerts/history").await, json!({ "alerts": [], "next_ms": null }));

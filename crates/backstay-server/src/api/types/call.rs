@@ -57,7 +57,8 @@ pub(crate) struct CallSettings {
     pub(crate) deadline_ms: u64,
     /// The targets, in the order in which they are asked.
     pub(crate) route: Vec<String>,
-    /// The latency that 95 % of the calls may take, if the project says one.
+    /// The latency that one call in twenty may exceed before somebody is told: what `[alerts]
+    /// latency_p95` says, or four fifths of the deadline; `null` where that rule is off.
     pub(crate) latency_p95_ms: Option<f64>,
 }
 
