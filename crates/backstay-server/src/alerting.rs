@@ -98,6 +98,7 @@ fn look(server: &Server, keeper: &mut Keeper<SqliteReader>, delivery: &Delivery)
     let firing = firing.into_iter().map(|((call, rule), count)| (call.to_owned(), rule, count));
     server.metrics().firing().store(Arc::new(firing.collect()));
     server.set_alerts(board.clone());
+    server.set_tokens(keeper.tokens());
 }
 
 #[cfg(test)]

@@ -100,12 +100,14 @@ pub struct Accounting {
 }
 
 impl Accounting {
-    /// Records and reports that were given up though they were good: the queue was full, or they came
-    /// after the shutdown began. A report that finds no call is its sender's mistake, or too late.
+    /// Records and reports that were lost although they could have been kept: `queue_full` and
+    /// `closed`. `expired` and `unmatched` are late or mistyped reports of consumers, which anybody can
+    /// send and no store could keep.
     #[must_use]
     pub fn lost(&self) -> u64 {
-        let lost = |reason: &str| matches!(reason, "queue_full" | "closed");
-        self.shed.iter().filter(|(reason, _)| lost(reason)).map(|(_, n)| n).sum()
+        let lost =
+            self.shed.iter().filter(|(reason, _)| matches!(*reason, "queue_full" | "closed"));
+        lost.map(|(_, count)| count).sum()
     }
 }
 

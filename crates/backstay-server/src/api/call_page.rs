@@ -31,10 +31,6 @@ const HOUR_MS: u64 = 3_600_000;
 const DAY_MS: u64 = 24 * HOUR_MS;
 /// The longest time that a page shows.
 const LONGEST_MS: u64 = 400 * DAY_MS;
-/// What is usual is learnt from so many days,
-const USUAL_DAYS: u64 = 7;
-/// and not from the last hour, which may be the one that is not usual.
-const NOT_USUAL_MS: u64 = HOUR_MS;
 /// The longest name of a release or a target.
 const LONGEST_NAME: usize = 256;
 
@@ -79,7 +75,7 @@ pub(super) async fn call_page(
     let stretch = stretch(&asked, now_ms)?;
     let CallQuery { release, target, .. } = &asked;
     let key = format!("call {call} {stretch:?} {release:?} {target:?}");
-    let page = server.desk().fresh().answer(key, make(&server, (call, asked), (stretch, now_ms)));
+    let page = server.desk().fresh().answer(key, make(&server, (call, asked), stretch));
     Ok(json(page.await?))
 }
 
@@ -110,29 +106,32 @@ fn stretch(asked: &CallQuery, now_ms: u64) -> Result<Stretch, ApiError> {
 async fn make(
     server: &Arc<Server>,
     (call, asked): (String, CallQuery),
-    (stretch, now_ms): (Stretch, u64),
+    stretch: Stretch,
 ) -> Result<Bytes, ApiError> {
     let (plans, policies) = (server.engine().plans(), server.policies());
+    let tokens = server.tokens();
     let question = move |log: &dyn LogStore| {
         let ask = |level, since_ms, until_ms| {
             let (call, release) = (Some(call.clone()), asked.release.clone());
             log.rollups(&RollupFilter { level, since_ms, until_ms, call, release })
         };
         let window = ask(stretch.level, stretch.since_ms, stretch.until_ms)?;
-        let until_ms = Level::Hour.start(now_ms.saturating_sub(NOT_USUAL_MS));
-        let usual = ask(Level::Hour, until_ms.saturating_sub(USUAL_DAYS * DAY_MS), until_ms)?;
         let (configured, settings) = settings(&plans, &call, policies.of(&call));
         let known = configured.is_some() || call == OTHER;
-        if !known && window.is_empty() && usual.is_empty() && !was_called(log, &call)? {
+        if !known && window.is_empty() && !was_called(log, &call)? {
             return Err(ApiError::missing("call", unknown(&plans)));
         }
+        // What is usual is so for a release: that which is asked for, or the one that answers now.
+        let release = asked.release.as_deref().or(configured.flatten()).unwrap_or_default();
+        let usual = tokens.get(&call).and_then(|known| known.get(release)).copied();
+        let usual = usual.unwrap_or_default();
         super::encoded(&call::page(Material {
             call: &call,
             configured,
             settings,
             stretch,
             window: &window,
-            usual: &usual,
+            usual,
             target: asked.target.as_deref(),
         }))
     };

@@ -110,7 +110,8 @@ pub(crate) struct TargetSums {
     pub(crate) free: u64,
 }
 
-/// Where the tokens of most calls lie; `null` with fewer than 300 calls in the last seven days.
+/// Where the tokens of most calls of a release lie, as the rules about tokens know: of the one that is
+/// asked for, or else of the one that answers now. `null` while they are still learning.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub(crate) struct Bands {
     /// Input tokens of a call.
