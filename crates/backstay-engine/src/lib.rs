@@ -45,6 +45,9 @@ use crate::{
 /// Schemas of clients that are kept compiled.
 const MOST_SCHEMAS: usize = 256;
 
+/// So many calls are known by the provider's ids of their answers.
+const MOST_ANSWERS: usize = 1 << 16;
+
 /// Where records go.
 #[derive(Debug)]
 pub enum Sink {
@@ -61,8 +64,8 @@ pub enum Sink {
 pub trait Observer: std::fmt::Debug + Send + Sync {
     /// A call ended; its texts are redacted already.
     fn call_ended(&self, record: &CallRecord);
-    /// A consumer said what an answer was worth. Where it knows the answer by the provider's id only,
-    /// the call's id is nil: which call that is turns out when the report is stored.
+    /// A consumer said what an answer was worth. The call's id is nil where the consumer knows the
+    /// answer by the provider's id only and that call did not end lately, or in another process.
     fn reported(&self, report: &OutcomeReport);
 }
 
@@ -75,6 +78,8 @@ pub struct Engine {
     schemas: Cache<CacheKey, Arc<Schema>>,
     sink: Sink,
     observers: Vec<Arc<dyn Observer>>,
+    /// The calls of answers by the provider's ids, for observers.
+    answers: Cache<Box<str>, CallId>,
     /// Which calls are traced; `None`: none, and nobody exports spans.
     sampling: Option<Sampling>,
     clock: Clock,
@@ -101,6 +106,7 @@ impl Engine {
             schemas: Cache::new(MOST_SCHEMAS),
             sink,
             observers: Vec::new(),
+            answers: Cache::new(MOST_ANSWERS),
             sampling: None,
             clock,
             entropy,
@@ -215,7 +221,11 @@ impl Engine {
     /// Takes in the verdict of a consumer that knows its answer by the provider's id only.
     pub fn report_response(&self, response_id: String, report: OutcomeReport) {
         let report = self.cleaned(report);
-        self.observers.iter().for_each(|observer| observer.reported(&report));
+        if !self.observers.is_empty() {
+            let call_id = self.answers.get(response_id.as_str()).unwrap_or(report.call_id);
+            let told = OutcomeReport { call_id, ..report.clone() };
+            self.observers.iter().for_each(|observer| observer.reported(&told));
+        }
         match &self.sink {
             Sink::Log(recorder) => recorder.report_response(response_id, report),
             Sink::Memory(_) | Sink::Off => {}
@@ -260,6 +270,9 @@ impl Engine {
             return;
         }
         let record = record();
+        if let Some(id) = record.upstream_id.as_deref().filter(|_| !self.observers.is_empty()) {
+            self.answers.insert(id.into(), record.id);
+        }
         self.observers.iter().for_each(|observer| observer.call_ended(&record));
         match &self.sink {
             Sink::Log(recorder) => recorder.record(record),

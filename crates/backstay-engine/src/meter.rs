@@ -9,7 +9,20 @@ const SHORTEST_CODED: usize = 1024;
 
 /// The tokens of a whole reply.
 pub(crate) fn of_whole(reply: &Reply, prompt: &Prompt) -> Usage {
-    reply.usage.unwrap_or_else(|| estimate(reply, prompt))
+    reply.usage.map_or_else(|| estimate(reply, prompt), |told| mended(told, reply, prompt))
+}
+
+/// What a provider says, where it can be true. Some say 0 and mean that they do not count: a prompt has
+/// tokens, and so has an answer with a text.
+fn mended(told: Usage, reply: &Reply, prompt: &Prompt) -> Usage {
+    let guess = estimate(reply, prompt);
+    let (unread, unwritten) = (told.input == 0, told.output == 0 && guess.output > 0);
+    if !unread && !unwritten {
+        return told;
+    }
+    let input = if unread { guess.input } else { told.input };
+    let output = if unwritten { guess.output } else { told.output };
+    Usage { input, output, estimated: true, ..told }
 }
 
 /// The tokens of a reply that broke off: what came was made, whatever the provider had told of it until
@@ -19,6 +32,7 @@ pub(crate) fn of_part(reply: &Reply, prompt: &Prompt) -> Option<Usage> {
     let Some(told) = reply.usage else {
         return (written > 0).then(|| estimate(reply, prompt));
     };
+    let told = mended(told, reply, prompt);
     if told.output >= written {
         return Some(told);
     }
@@ -104,6 +118,23 @@ mod tests {
         let part = of_part(&reply("The answer.", Some(told)), &prompt("?"));
         assert_eq!(part, Some(Usage { output: 3, estimated: true, ..told }));
         assert_eq!(of_part(&reply("", None), &prompt("?")), None, "nobody knows");
+    }
+
+    #[test]
+    fn nothing_is_not_what_an_answer_used() {
+        let told = |input, output| Some(Usage { input, output, ..Usage::default() });
+        let question = prompt("What is the answer?");
+        for (usage, text, input, output, estimated) in [
+            (told(0, 0), "The answer.", 11, 3, true),
+            (told(0, 9), "The answer.", 11, 9, true),
+            (told(7, 0), "The answer.", 7, 3, true),
+            // The model said nothing, and the provider says so.
+            (told(7, 0), "", 7, 0, false),
+        ] {
+            let whole = of_whole(&reply(text, usage), &question);
+            assert_eq!((whole.input, whole.output, whole.estimated), (input, output, estimated));
+            assert_eq!(of_part(&reply(text, usage), &question), Some(whole));
+        }
     }
 
     #[test]

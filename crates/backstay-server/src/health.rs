@@ -1,6 +1,9 @@
 //! `/healthz`: the process answers. `/readyz`: it should be sent traffic, and how it fares.
 
-use std::sync::Arc;
+use std::{
+    path::{MAIN_SEPARATOR, Path},
+    sync::Arc,
+};
 
 use axum::{
     Router,
@@ -9,10 +12,14 @@ use axum::{
     routing::get,
 };
 use backstay_engine::Sink;
+use backstay_store::Accounting;
 use http::StatusCode;
 use serde_json::{Value, json};
 
 use crate::{otlp::Status as OtlpStatus, state::Server};
+
+/// The longest text of what is wrong with the store.
+const LONGEST_ERROR: usize = 500;
 
 pub(crate) fn routes() -> Router<Arc<Server>> {
     Router::new().route("/healthz", get(alive)).route("/readyz", get(ready))
@@ -27,15 +34,16 @@ async fn alive() -> Response {
 async fn ready(State(server): State<Arc<Server>>) -> Response {
     let draining = server.draining();
     let status = if draining { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
-    let engine = server.engine();
+    let (engine, alerts) = (server.engine(), server.alerts());
     let body = json!({
         "status": if draining { "draining" } else { "ok" },
         "calls": engine.plans().call_names().count(),
         "under_way": engine.under_way(),
         "project": server.broken().as_deref().unwrap_or("ok"),
-        "records": records(engine.sink()),
+        "records": records(engine.sink(), server.desk().reads().dir()),
+        "alerting": {"last_look_ms": Some(alerts.at_ms).filter(|at_ms| *at_ms > 0)},
         "otlp": otlp(&server.otlp()),
-        "alerts": server.alerts().firing().map(|alert| {
+        "alerts": alerts.firing().map(|alert| {
             json!({
                 "rule": alert.subject.rule.name(),
                 "call": alert.subject.call,
@@ -61,9 +69,20 @@ fn otlp(status: &OtlpStatus) -> Value {
     })
 }
 
-fn records(sink: &Sink) -> Value {
+fn records(sink: &Sink, dir: &Path) -> Value {
     let Sink::Log(recorder) = sink else { return Value::Null };
-    let accounting = recorder.accounting();
+    books(&recorder.accounting(), dir)
+}
+
+/// What became of the records of the store in `dir`. This page needs no key: of paths it tells the
+/// files' names alone.
+fn books(accounting: &Accounting, dir: &Path) -> Value {
+    let dir = format!("{}{MAIN_SEPARATOR}", dir.display());
+    let told = |error: &Option<String>| {
+        error
+            .as_ref()
+            .map(|error| error.replace(&dir, "").chars().take(LONGEST_ERROR).collect::<String>())
+    };
     let shed = accounting.shed.iter().map(|(reason, n)| (reason.to_string(), json!(n)));
     json!({
         "received": accounting.received,
@@ -72,5 +91,28 @@ fn records(sink: &Sink) -> Value {
         // What an earlier process answered and did not get to store.
         "replayed": accounting.replayed,
         "shed": shed.collect::<serde_json::Map<_, _>>(),
+        // What is wrong with the call log now, and with the sums over it.
+        "store_error": told(&accounting.store_error),
+        "rollup_error": told(&accounting.rollup_error),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_wrong_with_the_store_is_told_without_where_it_is() {
+        let accounting = Accounting {
+            store_error: Some("/srv/shop/data/calls-2026-11-26.db: disk is full".to_owned()),
+            rollup_error: Some(format!("/srv/shop/data/rollup.db: {}", "long ".repeat(1000))),
+            ..Accounting::default()
+        };
+        let told = books(&accounting, Path::new("/srv/shop/data"));
+        assert_eq!(told["store_error"], "calls-2026-11-26.db: disk is full");
+        let rollups = told["rollup_error"].as_str().unwrap();
+        assert!(rollups.starts_with("rollup.db: long") && rollups.len() == LONGEST_ERROR);
+        let well = books(&Accounting::default(), Path::new("/srv/shop/data"));
+        assert_eq!((&well["store_error"], &well["rollup_error"]), (&Value::Null, &Value::Null));
+    }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::{Router, body::Body, extract::State, response::Response, routing::get};
 use backstay_core::failure::{Failure, FailureClass};
-use backstay_engine::{Engine, Sink};
+use backstay_engine::Sink;
 use http::{
     HeaderMap, HeaderValue,
     header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE},
@@ -18,11 +18,13 @@ use crate::{
 };
 
 /// What the engine knows at the moment.
-fn gauges(engine: &Engine, up: bool) -> Gauges {
+fn gauges(server: &Server) -> Gauges {
+    let engine = server.engine();
     let breakers = engine.targets().open_breakers();
     Gauges {
         under_way: engine.under_way(),
-        up,
+        up: !server.draining(),
+        last_look_ms: server.alerts().at_ms,
         records: match engine.sink() {
             Sink::Log(recorder) => Some(recorder.accounting()),
             Sink::Memory(_) | Sink::Off => None,
@@ -52,7 +54,7 @@ async fn scrape(server: Arc<Server>, headers: HeaderMap, turns: Arc<Mutex<()>>) 
     let format = Format::accepted(&accept(&headers));
     let metrics = Arc::clone(server.metrics());
     let _turn = turns.lock().await;
-    let gauges = gauges(server.engine(), !server.draining());
+    let gauges = gauges(&server);
     let written = tokio::task::spawn_blocking(move || metrics.write(gauges, format)).await;
     match written {
         Ok(Ok(body)) => exposition(body, format),

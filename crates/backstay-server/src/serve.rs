@@ -131,6 +131,8 @@ pub struct Started {
     keeper: Keeper<SqliteReader>,
     watch: Watch,
     dir: PathBuf,
+    /// The directory of the store.
+    store: PathBuf,
     drain: Duration,
     warnings: Vec<String>,
     export: Option<Export>,
@@ -209,12 +211,12 @@ fn assemble(
     let address = listener.local_addr().unwrap_or(project.server.listen);
     let (receivers, broken) = Receivers::build(&options.dir, &project, address);
     warnings.extend(broken);
+    warnings.extend(dead_links(&project, address));
     let alerts = Box::new(SqliteAlerts::open(&store)?);
     let delivery = Delivery::new(alerts, receivers, Clock::System, !options.seed);
     let desk = Desk::new(store.clone(), SqliteAlerts::open(&store)?, pulse, now_ms(&engine));
     desk.set_receivers(&project.receivers);
-    let alerts = Box::new(SqliteAlerts::open(&store)?);
-    let keeper = Keeper::open(alerts, SqliteReader::open(&store), now_ms(&engine))?;
+    let keeper = alerting::open(&store, now_ms(&engine))?;
     let server = Server::new(engine, keys, limits(&project), desk, metrics).with_otlp(otlp);
     let server = Arc::new(server);
     server.set_policies(Policies::new(&project));
@@ -232,9 +234,23 @@ fn assemble(
         keeper,
         watch,
         dir: options.dir.clone(),
+        store,
         drain: project.server.drain,
         warnings,
         export: telemetry.export,
+    })
+}
+
+/// Says that the links in notifications lead nowhere, if they do.
+fn dead_links(project: &Project, address: SocketAddr) -> Option<String> {
+    let dead = address.ip().is_unspecified()
+        && project.server.url.is_none()
+        && !project.receivers.is_empty();
+    dead.then(|| {
+        format!(
+            "links in notifications would begin with http://{address}, which nobody can follow: say \
+             in backstay.toml where people reach this server, as `[server] url`"
+        )
     })
 }
 
@@ -325,7 +341,7 @@ impl Started {
         tasks.spawn(ending.clone().run_until_cancelled_owned(alerting::watch(
             Arc::clone(&self.server),
             self.keeper,
-            delivery.clone(),
+            (self.store, delivery.clone()),
         )));
         let until = ending.clone();
         let telling = tasks.spawn(async move { delivery.run(until).await });
@@ -492,7 +508,8 @@ fn reload_once(server: &Server, control: &Mutex<Control>, dir: &Path) {
             server.set_policies(Policies::new(&project));
             control.retention = retention(&project);
             let (receivers, broken) = Receivers::build(dir, &project, control.address);
-            broken.iter().for_each(|warning| tracing::warn!("{warning}"));
+            let dead = dead_links(&project, control.address);
+            broken.iter().chain(&dead).for_each(|warning| tracing::warn!("{warning}"));
             control.delivery.set_receivers(receivers);
             if project.otlp != control.otlp {
                 tracing::warn!("the table [otlp] has changed; it takes effect at the next start");
@@ -550,6 +567,32 @@ fn refresh_keys(server: &Server, registry: &SqliteRegistry, version: Option<u64>
         Err(error) => {
             tracing::warn!(%error, "the API keys could not be read; the last known ones hold");
             version
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn links_that_nobody_can_follow_are_warned_of() {
+        let project = |toml: &str| {
+            let dir = tempfile::TempDir::new().unwrap();
+            std::fs::write(dir.path().join("backstay.toml"), toml).unwrap();
+            load(dir.path()).unwrap()
+        };
+        let receiver = "[[alerts.notify]]\nkind = \"webhook\"\nurl = \"http://127.0.0.1:9/\"\n";
+        let url = "[server]\nurl = \"https://backstay.example.com\"\n";
+        let any = SocketAddr::from(([0, 0, 0, 0], 4700));
+        let told = dead_links(&project(receiver), any).unwrap();
+        assert!(told.contains("http://0.0.0.0:4700") && told.contains("`[server] url`"), "{told}");
+        for (toml, address) in [
+            (receiver.to_owned(), SocketAddr::from(([127, 0, 0, 1], 4700))),
+            (format!("{url}{receiver}"), any),
+            (String::new(), any),
+        ] {
+            assert_eq!(dead_links(&project(&toml), address), None, "{toml}");
         }
     }
 }

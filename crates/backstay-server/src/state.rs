@@ -10,7 +10,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use backstay_control::alerts::{Board, Policies};
+use backstay_control::alerts::{Board, Policies, TokensUsual};
 use backstay_core::failure::{Failure, FailureClass};
 use backstay_engine::Engine;
 use http::HeaderMap;
@@ -52,6 +52,8 @@ pub(crate) struct Server {
     metrics: Arc<Metrics>,
     /// Every rule as it stood at the last look.
     alerts: ArcSwap<Board>,
+    /// How many tokens calls usually read and write, as the rules knew at the last look.
+    tokens: ArcSwap<TokensUsual>,
     /// What the project says of alerts.
     policies: ArcSwap<Policies>,
 }
@@ -85,6 +87,7 @@ impl Server {
             desk,
             metrics,
             alerts: ArcSwap::from_pointee(Board::default()),
+            tokens: ArcSwap::from_pointee(TokensUsual::default()),
             policies: ArcSwap::from_pointee(Policies::default()),
         }
     }
@@ -107,6 +110,15 @@ impl Server {
 
     pub(crate) fn set_alerts(&self, board: Board) {
         self.alerts.store(Arc::new(board));
+    }
+
+    /// How many tokens calls usually read and write.
+    pub(crate) fn tokens(&self) -> Arc<TokensUsual> {
+        self.tokens.load_full()
+    }
+
+    pub(crate) fn set_tokens(&self, tokens: TokensUsual) {
+        self.tokens.store(Arc::new(tokens));
     }
 
     pub(crate) fn policies(&self) -> Arc<Policies> {

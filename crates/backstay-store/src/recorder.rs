@@ -93,6 +93,8 @@ pub struct Accounting {
     pub store_error: Option<String>,
     /// What is wrong with the rollups now: meanwhile board and alerts stand still.
     pub rollup_error: Option<String>,
+    /// Entries that left the queue for good and are not known to be in the rollups yet.
+    pub unsummed: u64,
     /// Days that retention has dropped since the start.
     pub retained: Retained,
 }
@@ -384,6 +386,7 @@ impl Recorder {
             store_errors: state.store_errors,
             store_error: state.store_error.clone(),
             rollup_error: state.rollup_error.clone(),
+            unsummed: state.settled().saturating_sub(state.rolled),
             retained: state.retained,
         }
     }

@@ -13,7 +13,7 @@ use backstay_store::{
     alerts::{AlertChange, Event, Notice},
 };
 
-use super::{Board, EngineView, Evaluator, Inputs, Policies};
+use super::{Board, EngineView, Evaluator, Inputs, Policies, TokensUsual};
 
 /// Who gets which notice of an alert; the time says not before when.
 pub type Notices<'a> = &'a dyn Fn(&Alert, Event, u64) -> Vec<Notice>;
@@ -84,6 +84,11 @@ impl<R: RollupReader + RecordReader> Keeper<R> {
     /// Every rule as it stood at the last look.
     pub const fn board(&self) -> &Board {
         self.evaluator.board()
+    }
+
+    /// How many tokens calls usually read and write: what the rules about tokens hold them against.
+    pub fn tokens(&self) -> TokensUsual {
+        self.evaluator.tokens()
     }
 
     fn collect(

@@ -25,6 +25,7 @@ use backstay_core::{
         machine::{Change, Look, Step, Tracked, Transition, step},
         rates::Tally,
         reading::{Reading, Verdict},
+        tokens::TokenBaseline,
         traffic::Quiet,
     },
     failure::FailureClass,
@@ -62,6 +63,9 @@ const RECENT_MS: u64 = 2 * MINUTE_MS;
 /// Keys of what is kept.
 const CALL_KEY: &str = "call:";
 const ALERT_KEY: &str = "alert:";
+
+/// How many tokens are usually read and written, by call and release; plain targets have an empty one.
+pub type TokensUsual = BTreeMap<String, BTreeMap<String, [Option<TokenBaseline>; 2]>>;
 
 /// What the engine says of targets.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -171,6 +175,12 @@ impl Evaluator {
     #[must_use]
     pub const fn board(&self) -> &Board {
         &self.board
+    }
+
+    /// How many tokens calls usually read and write, as far as that is known.
+    #[must_use]
+    pub fn tokens(&self) -> TokensUsual {
+        self.calls.iter().map(|(name, call)| (name.clone(), call.usual.tokens())).collect()
     }
 
     /// Takes a look.

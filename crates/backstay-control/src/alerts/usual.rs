@@ -155,6 +155,13 @@ impl Usual {
         }
     }
 
+    /// How many tokens each release usually reads and writes.
+    pub(super) fn tokens(&self) -> BTreeMap<String, [Option<TokenBaseline>; 2]> {
+        let known =
+            self.releases.iter().filter(|(_, it)| it.input.is_some() || it.output.is_some());
+        known.map(|(name, usual)| (name.clone(), [usual.input, usual.output])).collect()
+    }
+
     fn release(&mut self, release: &str) -> &mut ReleaseUsual {
         if !self.releases.contains_key(release) && self.releases.len() >= MOST_RELEASES {
             let oldest = self.releases.iter().min_by_key(|(_, usual)| usual.last_ms);

@@ -14,8 +14,8 @@ use http::{
 
 use super::session;
 use crate::{
-    auth::{self, Visitor},
-    desk::ApiError,
+    auth::{self, Keys, Visitor},
+    desk::{ApiError, sessions::Ticket},
     state::Server,
 };
 
@@ -29,6 +29,10 @@ pub(super) async fn guard(
 ) -> Response {
     match visitor(&server, request.method(), request.headers()) {
         Ok(visitor) => {
+            if let Some(token) = session_of(&server.keys(), request.headers()) {
+                let ticket = Ticket::of(token);
+                request.extensions_mut().insert(ticket);
+            }
             request.extensions_mut().insert(visitor);
             next.run(request).await
         }
@@ -52,8 +56,7 @@ pub(super) fn visitor(
     headers: &HeaderMap,
 ) -> Result<Visitor, ApiError> {
     let keys = server.keys();
-    let token = session::token(headers).filter(|_| keys.required());
-    let (None, Some(token)) = (auth::shown(headers), token) else {
+    let Some(token) = session_of(&keys, headers) else {
         return Ok(keys.visitor(headers)?);
     };
     let visitor = server.desk().sessions().visitor(token, server.now_ms(), &keys);
@@ -68,6 +71,11 @@ pub(super) fn visitor(
         ));
     }
     Ok(visitor)
+}
+
+/// The cookie that a request is let in by, where it is not by a key.
+fn session_of<'a>(keys: &Keys, headers: &'a HeaderMap) -> Option<&'a str> {
+    session::token(headers).filter(|_| keys.required() && auth::shown(headers).is_none())
 }
 
 fn changes(method: &Method) -> bool {

@@ -16,7 +16,7 @@ use serde::Deserialize;
 
 use super::{
     body, query, shape,
-    types::{Alerts, History, NewSilence, SilenceItem, Silences},
+    types::{AlertItem, Alerts, History, NewSilence, SilenceItem, Silences},
 };
 use crate::{
     auth::Visitor,
@@ -88,6 +88,35 @@ pub(super) async fn history(
     let now_ms = server.now_ms();
     let alerts = alerts.into_iter().map(|alert| shape::alerts::item(alert, &silences, now_ms));
     Ok(Json(History { alerts: alerts.collect(), next_ms }))
+}
+
+/// One alert, however old it is.
+#[utoipa::path(
+    get, path = "/api/v1/alerts/{id}", operation_id = "alert", tag = "alerts",
+    params(("id" = String, Path, description = "The alert's id")),
+    responses(
+        (status = 200, description = "The alert", body = AlertItem),
+        (status = 404, description = "No such alert is kept", body = ErrorBody),
+        (status = "4XX", description = "Refused", body = ErrorBody)
+    )
+)]
+pub(super) async fn alert(
+    State(server): State<Arc<Server>>,
+    id: Result<Path<String>, PathRejection>,
+) -> Result<Json<AlertItem>, ApiError> {
+    let id = id.map(|Path(id)| id).unwrap_or_default();
+    let id: CallId = id.parse().map_err(|_| {
+        ApiError::bad("id", "this is not the id of an alert; GET /api/v1/alerts/history lists them")
+    })?;
+    let view = server.desk().alerts();
+    let (alert, silences) =
+        view.with(move |store| Ok((store.alert(id)?, store.silences()?))).await?;
+    let alert = alert.ok_or_else(|| {
+        let why = "no alert with this id is kept: it was never there, passed before it fired, or is \
+                   older than `[log] rollups`";
+        ApiError::missing("id", why)
+    })?;
+    Ok(Json(shape::alerts::item(alert, &silences, server.now_ms())))
 }
 
 /// The silences that are in force, and those that ended of late.

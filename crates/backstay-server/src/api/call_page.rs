@@ -6,7 +6,11 @@ use axum::{
     extract::{Path, State, rejection::PathRejection},
     response::Response,
 };
-use backstay_core::rollup::{Level, OTHER};
+use backstay_control::alerts::Policy;
+use backstay_core::{
+    alert::Rule,
+    rollup::{Level, OTHER},
+};
 use backstay_engine::plan::Plans;
 use backstay_store::RollupFilter;
 use bytes::Bytes;
@@ -27,10 +31,6 @@ const HOUR_MS: u64 = 3_600_000;
 const DAY_MS: u64 = 24 * HOUR_MS;
 /// The longest time that a page shows.
 const LONGEST_MS: u64 = 400 * DAY_MS;
-/// What is usual is learnt from so many days,
-const USUAL_DAYS: u64 = 7;
-/// and not from the last hour, which may be the one that is not usual.
-const NOT_USUAL_MS: u64 = HOUR_MS;
 /// The longest name of a release or a target.
 const LONGEST_NAME: usize = 256;
 
@@ -73,8 +73,9 @@ pub(super) async fn call_page(
     }
     let now_ms = server.now_ms();
     let stretch = stretch(&asked, now_ms)?;
-    let key = format!("call {call} {asked:?}");
-    let page = server.desk().fresh().answer(key, make(&server, (call, asked), (stretch, now_ms)));
+    let CallQuery { release, target, .. } = &asked;
+    let key = format!("call {call} {stretch:?} {release:?} {target:?}");
+    let page = server.desk().fresh().answer(key, make(&server, (call, asked), stretch));
     Ok(json(page.await?))
 }
 
@@ -95,35 +96,42 @@ fn stretch(asked: &CallQuery, now_ms: u64) -> Result<Stretch, ApiError> {
             "a page shows at most 400 days; send a later `since_ms` or an earlier `until_ms`",
         ));
     }
+    // Those who ask for "until now" within one step of the clock share an answer.
+    let clock_ms = if until_ms - since_ms <= 6 * HOUR_MS { 1_000 } else { 60_000 };
+    let since_ms = since_ms.next_multiple_of(clock_ms);
+    let until_ms = until_ms.next_multiple_of(clock_ms).max(since_ms + clock_ms);
     Ok(Stretch::of(since_ms, until_ms))
 }
 
 async fn make(
     server: &Arc<Server>,
     (call, asked): (String, CallQuery),
-    (stretch, now_ms): (Stretch, u64),
+    stretch: Stretch,
 ) -> Result<Bytes, ApiError> {
-    let plans = server.engine().plans();
+    let (plans, policies) = (server.engine().plans(), server.policies());
+    let tokens = server.tokens();
     let question = move |log: &dyn LogStore| {
         let ask = |level, since_ms, until_ms| {
             let (call, release) = (Some(call.clone()), asked.release.clone());
             log.rollups(&RollupFilter { level, since_ms, until_ms, call, release })
         };
         let window = ask(stretch.level, stretch.since_ms, stretch.until_ms)?;
-        let until_ms = Level::Hour.start(now_ms.saturating_sub(NOT_USUAL_MS));
-        let usual = ask(Level::Hour, until_ms.saturating_sub(USUAL_DAYS * DAY_MS), until_ms)?;
-        let (configured, settings) = settings(&plans, &call);
+        let (configured, settings) = settings(&plans, &call, policies.of(&call));
         let known = configured.is_some() || call == OTHER;
-        if !known && window.is_empty() && usual.is_empty() && !was_called(log, &call)? {
+        if !known && window.is_empty() && !was_called(log, &call)? {
             return Err(ApiError::missing("call", unknown(&plans)));
         }
+        // What is usual is so for a release: that which is asked for, or the one that answers now.
+        let release = asked.release.as_deref().or(configured.flatten()).unwrap_or_default();
+        let usual = tokens.get(&call).and_then(|known| known.get(release)).copied();
+        let usual = usual.unwrap_or_default();
         super::encoded(&call::page(Material {
             call: &call,
             configured,
             settings,
             stretch,
             window: &window,
-            usual: &usual,
+            usual,
             target: asked.target.as_deref(),
         }))
     };
@@ -139,15 +147,20 @@ fn was_called(log: &dyn LogStore, call: &str) -> Result<bool, ApiError> {
 }
 
 /// The release that answers now, if the project has the call, and what the project says.
-fn settings<'a>(plans: &'a Plans, call: &str) -> (Option<Option<&'a str>>, CallSettings) {
+fn settings<'a>(
+    plans: &'a Plans,
+    call: &str,
+    policy: &Policy,
+) -> (Option<Option<&'a str>>, CallSettings) {
     let stable = plans.stable(call);
     let spec = stable.map_or(plans.base(), |stable| stable.spec());
     let deadline_ms = u64::try_from(spec.budget.deadline.as_millis()).unwrap_or(u64::MAX);
+    let watched = !policy.alerts.off.contains(&Rule::LatencyBudget);
     let settings = CallSettings {
         max_error_rate: spec.budget.max_error_rate,
         deadline_ms,
         route: spec.route.iter().map(ToString::to_string).collect(),
-        latency_p95_ms: None,
+        latency_p95_ms: watched.then(|| policy.latency_p95().as_secs_f64() * 1000.0),
     };
     (stable.map(|stable| stable.id()), settings)
 }
@@ -165,14 +178,35 @@ mod tests {
     use super::*;
 
     #[test]
+    fn who_asks_until_now_at_about_the_same_time_asks_the_same() {
+        let of = |now: u64, length| {
+            let asked = CallQuery { since_ms: Some(now - length), ..CallQuery::default() };
+            stretch(&CallQuery { until_ms: Some(now), ..asked }, now).unwrap()
+        };
+        let now = 1_795_435_261_001;
+        for (length, apart, level) in [
+            (HOUR_MS, 999, Level::Minute),
+            (6 * HOUR_MS, 999, Level::Minute),
+            (DAY_MS, 58_999, Level::Hour),
+            (30 * DAY_MS, 58_999, Level::Hour),
+        ] {
+            assert_eq!(of(now, length), of(now + apart, length), "{length}");
+            assert_eq!(of(now, length).level, level);
+        }
+        let short = of(now, 1);
+        assert!(short.since_ms < short.until_ms && short.until_ms >= now, "{short:?}");
+    }
+
+    #[test]
     fn a_page_begins_before_it_ends_and_is_not_too_long() {
         let now = 1_795_435_261_234;
         let of = |since_ms, until_ms| {
             stretch(&CallQuery { since_ms, until_ms, ..CallQuery::default() }, now)
         };
         let usual = of(None, None).unwrap();
-        assert_eq!((usual.until_ms, usual.level), (now, Level::Hour));
-        assert_eq!(of(None, Some(u64::MAX)).unwrap().until_ms, now + DAY_MS);
+        let minute = now.next_multiple_of(60_000);
+        assert_eq!((usual.until_ms, usual.level), (minute, Level::Hour));
+        assert_eq!(of(None, Some(u64::MAX)).unwrap().until_ms, minute + DAY_MS);
         assert_eq!(of(Some(now - LONGEST_MS), None).unwrap().level, Level::Day);
         for (since, until) in [
             (Some(now), None),

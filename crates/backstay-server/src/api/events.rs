@@ -27,7 +27,7 @@ use tokio::{sync::mpsc, time::interval};
 use super::{shape, types::Tick};
 use crate::{
     auth::Visitor,
-    desk::{ApiError, ErrorBody},
+    desk::{ApiError, ErrorBody, sessions::Ticket},
     state::Server,
 };
 
@@ -65,9 +65,12 @@ pub(crate) async fn run(server: Arc<Server>) {
             quiet = 0;
             message.push_str(":\n\n");
         }
-        let keys = server.keys();
+        let (keys, sessions, now_ms) = (server.keys(), server.desk().sessions(), server.now_ms());
         let message = Some(message).filter(|message| !message.is_empty()).map(Bytes::from);
-        hub.send(message.as_ref(), |visitor| keys.still_admits(visitor));
+        hub.send(message.as_ref(), |visitor, ticket| {
+            keys.still_admits(visitor)
+                && ticket.is_none_or(|ticket| sessions.is_open(ticket, now_ms))
+        });
     }
 }
 
@@ -129,8 +132,10 @@ impl http_body::Body for Live {
 pub(super) async fn events(
     State(server): State<Arc<Server>>,
     Extension(visitor): Extension<Visitor>,
+    ticket: Option<Extension<Ticket>>,
 ) -> Result<Response, ApiError> {
-    let messages = server.desk().events().join(visitor)?;
+    let ticket = ticket.map(|Extension(ticket)| ticket);
+    let messages = server.desk().events().join(visitor, ticket)?;
     let headers = [(CONTENT_TYPE, "text/event-stream"), (CACHE_CONTROL, "no-store")];
     Ok((headers, Body::new(Live(messages))).into_response())
 }

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use axum::{Json, extract::State};
 use backstay_core::price::table::Table;
 use backstay_engine::Sink;
+use backstay_store::Accounting;
 
 use super::{
     shape::{self, health::Signs},
     types::{
-        BoardHealth, Health, LimitsInForce, Otlp, Prices, ProjectHealth, ProjectState, Records,
-        RollupsHealth, TargetHealth,
+        BoardHealth, Health, LimitsInForce, Otlp, Prices, ProjectHealth, ProjectState, TargetHealth,
     },
 };
 use crate::{
@@ -50,8 +50,9 @@ pub(super) async fn health(State(server): State<Arc<Server>>) -> Result<Json<Hea
             problem,
             calls: count(engine.plans().call_names().count()),
         },
-        records: records(&server),
-        rollups: RollupsHealth { behind: None },
+        records: books(&server).map(shape::health::records),
+        rollups: shape::health::rollups(books(&server).as_ref()),
+        alerting: shape::health::alerting(&server.alerts()),
         notifications: shape::alerts::notifications(&server.desk().receivers(), told),
         under_way: count(engine.under_way()),
         limits: LimitsInForce { max_in_flight: count(server.limits().calls) },
@@ -70,9 +71,9 @@ fn count(number: usize) -> u64 {
     u64::try_from(number).unwrap_or(u64::MAX)
 }
 
-fn records(server: &Server) -> Option<Records> {
+fn books(server: &Server) -> Option<Accounting> {
     match server.engine().sink() {
-        Sink::Log(recorder) => Some(shape::health::records(recorder.accounting())),
+        Sink::Log(recorder) => Some(recorder.accounting()),
         Sink::Memory(_) | Sink::Off => None,
     }
 }
@@ -88,7 +89,10 @@ pub(super) fn summary(server: &Server, now_ms: u64) -> BoardHealth {
     shape::health::summary(&Signs {
         broken: server.broken().is_some(),
         draining: server.draining(),
-        records: records(server).as_ref(),
+        books: books(server).as_ref(),
+        alerts: &server.alerts(),
+        looked_ms: server.alerts().at_ms.max(server.desk().started_ms()),
+        now_ms,
         targets: &targets(server, now_ms),
     })
 }

@@ -76,6 +76,7 @@ fn guarded() -> OpenApiRouter<Arc<Server>> {
         .routes(routes!(log::entry))
         .routes(routes!(alerts::alerts))
         .routes(routes!(alerts::history))
+        .routes(routes!(alerts::alert))
         .routes(routes!(alerts::silences, alerts::silence_add))
         .routes(routes!(alerts::silence_end))
         .routes(routes!(health::health))

@@ -74,11 +74,13 @@ pub(super) async fn sign_in(
     let is_https = is_https(request.headers());
     let now_ms = server.now_ms();
     let sessions = server.desk().sessions();
-    sessions.may_try(peer, now_ms).map_err(|seconds| {
-        ApiError::too_many(format!("too many keys were wrong; try again in {seconds} s"), seconds)
-    })?;
     let SignIn { key } = body::read(request).await?;
     let Some(visitor) = keys.owner(key.trim()) else {
+        // Only wrong keys are slowed down: behind one proxy a guesser must not lock all others out.
+        sessions.may_try(peer, now_ms).map_err(|seconds| {
+            let why = format!("too many keys were wrong; try again in {seconds} s");
+            ApiError::too_many(why, seconds)
+        })?;
         sessions.failed(peer, now_ms);
         return Err(ApiError::unauthenticated(
             "the key is not valid, or was revoked; `backstay keys create` makes one",

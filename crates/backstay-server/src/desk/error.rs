@@ -34,7 +34,7 @@ pub(crate) struct ErrorText {
 }
 
 /// An error of the control API.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct ApiError {
     status: StatusCode,
     message: String,

@@ -21,8 +21,16 @@ const WORTH: u32 = 20;
 /// The most answers that are kept.
 const MOST: usize = 64;
 
-/// An answer and until when it is good. Whoever makes it holds the lock; the others wait for it.
-type Slot = Arc<tokio::sync::Mutex<Option<(Instant, Bytes)>>>;
+/// What came of making an answer last. Whoever makes it holds the lock; the others wait for it.
+type Slot = Arc<tokio::sync::Mutex<Option<Made>>>;
+
+#[derive(Debug)]
+enum Made {
+    /// An answer, and until when it is good.
+    Good(Instant, Bytes),
+    /// It failed at that time: whoever waited for it then gets the same.
+    Failed(Instant, ApiError),
+}
 
 /// The last answers.
 #[derive(Debug, Default)]
@@ -37,25 +45,40 @@ impl Fresh {
         key: String,
         make: impl Future<Output = Result<Bytes, ApiError>>,
     ) -> Result<Bytes, ApiError> {
-        let slot = self.slot(key);
+        let asked = Instant::now();
+        let slot = self.slot(key, asked);
         let mut kept = slot.lock().await;
-        if let Some((until, answer)) = kept.as_ref()
-            && Instant::now() < *until
-        {
-            return Ok(answer.clone());
-        }
         let began = Instant::now();
-        let answer = make.await?;
-        let good_for = (began.elapsed() * WORTH).clamp(GOOD_FOR, LONGEST);
-        *kept = Some((began + good_for, answer.clone()));
-        Ok(answer)
+        match kept.as_ref() {
+            Some(Made::Good(until, answer)) if began < *until => return Ok(answer.clone()),
+            Some(Made::Failed(at, error)) if asked < *at => return Err(error.clone()),
+            Some(Made::Good(..) | Made::Failed(..)) | None => {}
+        }
+        let made = make.await;
+        *kept = Some(match &made {
+            Ok(answer) => {
+                let good_for = (began.elapsed() * WORTH).clamp(GOOD_FOR, LONGEST);
+                Made::Good(began + good_for, answer.clone())
+            }
+            Err(error) => Made::Failed(Instant::now(), error.clone()),
+        });
+        made
     }
 
-    fn slot(&self, key: String) -> Slot {
+    /// The place of a question. While all places hold what is good or being made, further questions
+    /// are answered without one.
+    fn slot(&self, key: String, now: Instant) -> Slot {
         let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
         if slots.len() >= MOST && !slots.contains_key(&key) {
-            // Those that are being made are still held by their makers.
-            slots.clear();
+            slots.retain(|_, slot| {
+                let is_good = |made: &Made| matches!(made, Made::Good(until, _) if now < *until);
+                let good =
+                    || slot.try_lock().map_or(true, |kept| kept.as_ref().is_some_and(is_good));
+                Arc::strong_count(slot) > 1 || good()
+            });
+            if slots.len() >= MOST {
+                return Slot::default();
+            }
         }
         Arc::clone(slots.entry(key).or_default())
     }
@@ -102,6 +125,37 @@ mod tests {
             assert_ne!(ask(&fresh, &asked, "week", 1).await, made, "{millis} ms");
             tokio::time::advance(LONGEST).await;
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn many_other_questions_do_not_push_out_what_is_good() {
+        let (fresh, asked) = (Fresh::default(), AtomicUsize::new(0));
+        let board = ask(&fresh, &asked, "board", 500).await;
+        for n in 0..3 * MOST {
+            ask(&fresh, &asked, &n.to_string(), 0).await;
+        }
+        assert_eq!(ask(&fresh, &asked, "board", 500).await, board);
+        assert!(fresh.slots.lock().unwrap().len() <= MOST);
+        tokio::time::advance(LONGEST).await;
+        let other = ask(&fresh, &asked, "other", 500).await;
+        assert_eq!(ask(&fresh, &asked, "other", 500).await, other, "there is room again");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn those_who_waited_for_a_failure_do_not_try_one_after_another() {
+        let (fresh, asked) = (Fresh::default(), AtomicUsize::new(0));
+        let fail = || {
+            fresh.answer("week".to_owned(), async {
+                tokio::time::sleep(Duration::from_secs(5)).await;
+                asked.fetch_add(1, Ordering::Relaxed);
+                Err(ApiError::defect())
+            })
+        };
+        let (a, b, c) = tokio::join!(fail(), fail(), fail());
+        assert!(a.is_err() && b.is_err() && c.is_err());
+        assert_eq!(asked.load(Ordering::Relaxed), 1);
+        assert!(fail().await.is_err());
+        assert_eq!(asked.load(Ordering::Relaxed), 2, "who comes later tries anew");
     }
 
     #[tokio::test]

@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
-use super::ApiError;
+use super::{ApiError, sessions::Ticket};
 use crate::auth::Visitor;
 
 /// The most streams at once.
@@ -25,6 +25,8 @@ pub(crate) struct Hub {
 struct Client {
     to: mpsc::Sender<Bytes>,
     visitor: Visitor,
+    /// The session that it came with, if it did not come with a key.
+    ticket: Option<Ticket>,
 }
 
 impl Default for Hub {
@@ -43,7 +45,11 @@ impl Hub {
     ///
     /// # Errors
     /// When there is no room, or the server is ending.
-    pub(crate) fn join(&self, visitor: Visitor) -> Result<mpsc::Receiver<Bytes>, ApiError> {
+    pub(crate) fn join(
+        &self,
+        visitor: Visitor,
+        ticket: Option<Ticket>,
+    ) -> Result<mpsc::Receiver<Bytes>, ApiError> {
         let (to, messages) = mpsc::channel(PATIENCE);
         let mut clients = self.lock();
         let Some(clients) = clients.as_mut() else {
@@ -56,15 +62,19 @@ impl Hub {
         }
         // There is room: nobody else has the channel yet.
         drop(to.try_send(Bytes::from_static(HELLO.as_bytes())));
-        clients.push(Client { to, visitor });
+        clients.push(Client { to, visitor, ticket });
         Ok(messages)
     }
 
     /// Sends to every client that keeps up and is `admitted`; the others are dropped.
-    pub(crate) fn send(&self, message: Option<&Bytes>, admitted: impl Fn(&Visitor) -> bool) {
+    pub(crate) fn send(
+        &self,
+        message: Option<&Bytes>,
+        admitted: impl Fn(&Visitor, Option<Ticket>) -> bool,
+    ) {
         for client in self.lock().iter_mut() {
             client.retain(|client| {
-                let stays = !client.to.is_closed() && admitted(&client.visitor);
+                let stays = !client.to.is_closed() && admitted(&client.visitor, client.ticket);
                 stays && message.is_none_or(|m| client.to.try_send(m.clone()).is_ok())
             });
         }
@@ -93,26 +103,33 @@ mod tests {
     async fn the_number_of_clients_is_bounded_and_those_who_left_make_room() {
         let hub = Hub::default();
         let mut streams: Vec<_> =
-            (0..MOST_CLIENTS).map(|_| hub.join(Visitor::Local).unwrap()).collect();
-        assert!(hub.join(Visitor::Local).is_err());
+            (0..MOST_CLIENTS).map(|_| hub.join(Visitor::Local, None).unwrap()).collect();
+        assert!(hub.join(Visitor::Local, None).is_err());
         streams.pop();
-        let mut last = hub.join(Visitor::Local).unwrap();
+        let mut last = hub.join(Visitor::Local, None).unwrap();
         assert_eq!(heard(&mut last), [HELLO]);
         hub.close();
-        assert!(last.recv().await.is_none() && hub.join(Visitor::Local).is_err());
+        assert!(last.recv().await.is_none() && hub.join(Visitor::Local, None).is_err());
     }
 
     #[tokio::test]
     async fn who_does_not_read_or_has_no_key_any_more_is_dropped() {
         let key = |id: &str| Visitor::Key { id: id.into(), name: id.into(), sha256: [0; 32] };
         let hub = Hub::default();
-        let (mut reads, slow) = (hub.join(key("good")).unwrap(), hub.join(key("good")).unwrap());
-        let mut revoked = hub.join(key("revoked")).unwrap();
+        let join = |id, ticket| hub.join(key(id), ticket).unwrap();
+        let (mut reads, slow) = (join("good", None), join("good", None));
+        let mut revoked = join("revoked", None);
+        let mut signed_out = join("good", Some(Ticket::of("a cookie")));
         for n in 0..PATIENCE + 1 {
-            hub.send(Some(&n.to_string().into()), |visitor| visitor.name() == "good");
+            hub.send(Some(&n.to_string().into()), |visitor, ticket| {
+                visitor.name() == "good" && ticket.is_none()
+            });
             assert!(!heard(&mut reads).is_empty());
         }
         assert_eq!(heard(&mut revoked), [HELLO], "nothing is told after the key is revoked");
-        assert!(revoked.is_closed() && slow.is_closed() && !reads.is_closed());
+        assert_eq!(heard(&mut signed_out), [HELLO], "nor after the session is over");
+        assert!(
+            revoked.is_closed() && signed_out.is_closed() && slow.is_closed() && !reads.is_closed()
+        );
     }
 }

@@ -1,7 +1,11 @@
 //! Asks the stores on a bounded number of blocking threads, so that no question of a dashboard can
 //! take the threads or the cores that calls need.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use backstay_store::{RecordReader, RollupReader, SqliteReader};
 use tokio::{sync::Semaphore, time::timeout};
@@ -23,6 +27,7 @@ impl<T: RecordReader + RollupReader> LogStore for T {}
 /// The stores, and the places of those who ask them.
 #[derive(Debug)]
 pub(crate) struct Reads {
+    dir: PathBuf,
     log: SqliteReader,
     sums_places: Arc<Semaphore>,
     log_places: Arc<Semaphore>,
@@ -32,10 +37,16 @@ impl Reads {
     /// Reads the store in `dir`.
     pub(crate) fn of(dir: PathBuf) -> Self {
         Self {
-            log: SqliteReader::open(dir),
+            log: SqliteReader::open(&dir),
+            dir,
             sums_places: Arc::new(Semaphore::new(SUMS_AT_ONCE)),
             log_places: Arc::new(Semaphore::new(LOG_AT_ONCE)),
         }
+    }
+
+    /// Where the stores are.
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
     }
 
     /// Asks what is answered in milliseconds: sums, alerts, silences.

@@ -32,6 +32,17 @@ pub(crate) struct Sessions {
     failures: Mutex<HashMap<IpAddr, u64>>,
 }
 
+/// Which session a request came with. It shows nothing of the cookie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Ticket([u8; 32]);
+
+impl Ticket {
+    /// The ticket of the session with this cookie.
+    pub(crate) fn of(token: &str) -> Self {
+        Self(auth::hash(token))
+    }
+}
+
 #[derive(Debug)]
 struct Begun {
     visitor: Visitor,
@@ -70,6 +81,11 @@ impl Sessions {
         }
         open.remove(&hash);
         None
+    }
+
+    /// Whether a session is neither over nor ended. Its key is looked at elsewhere.
+    pub(crate) fn is_open(&self, ticket: Ticket, now_ms: u64) -> bool {
+        lock(&self.open).get(&ticket.0).is_some_and(|begun| begun.until_ms > now_ms)
     }
 
     /// Ends a session.
@@ -137,7 +153,10 @@ mod tests {
         assert_eq!(sessions.visitor(&late, 1000, &good).unwrap().name(), "ops");
         assert!(sessions.visitor(&late, 1000 + LASTS_MS - 1, &good).is_some());
         assert!(sessions.visitor(&late, 1000 + LASTS_MS, &good).is_none());
+        assert!(sessions.is_open(Ticket::of(&ended), 1000 + LASTS_MS - 1));
+        assert!(!sessions.is_open(Ticket::of(&ended), 1000 + LASTS_MS));
         sessions.end(&ended);
+        assert!(!sessions.is_open(Ticket::of(&ended), 1000));
         assert!(sessions.visitor(&ended, 1000, &good).is_none());
         assert!(sessions.visitor(&revoked, 1000, &keys(true)).is_none());
         assert!(sessions.visitor(&revoked, 1000, &good).is_none(), "it does not come back");

@@ -42,9 +42,11 @@ pub(super) async fn report(State(server): State<Arc<Server>>, request: HttpReque
         let client = super::client_of(&parts.headers);
         respond::told(&super::blank(&server, client, tokio::time::Instant::now()), failure)
     };
-    if let Err(failure) = server.admit(&parts.headers) {
-        return refuse(&failure);
-    }
+    // Held while the body is read: bodies that come slowly count against the limit.
+    let _arriving = match server.admit(&parts.headers) {
+        Ok(arriving) => arriving,
+        Err(failure) => return refuse(&failure),
+    };
     let read = body::read(body, &parts.headers, server.limits().body).await;
     let now = u64::try_from(server.engine().clock().since_epoch().as_millis()).unwrap_or(u64::MAX);
     match read.and_then(|raw| parse(&raw, now)) {

@@ -159,6 +159,12 @@ pub(super) const RECORDS: Metric =
 pub(super) const RECORDS_PENDING: Metric =
     gauge("backstay_records_pending", "Records and reports that wait to be stored");
 
+pub(super) const LOG_FAILING: Metric = gauge(
+    "backstay_log_failing",
+    "1 while a part of the call log cannot be written, else 0: records, or the sums over calls that board and alerts are made of",
+)
+.by(&["part"]);
+
 pub(super) const REPORTS: Metric = counter(
     "backstay_outcome_reports",
     "Verdicts of consumers; call is `other` where the call ended too long ago, or before the start",
@@ -174,6 +180,12 @@ pub(super) const FIRING: Metric = gauge(
     "Alerts of Backstay's own rules that fire; call is `none` for what concerns the gateway",
 )
 .by(&["call", "rule"]);
+
+pub(super) const LAST_LOOK: Metric = gauge(
+    "backstay_alerts_last_look_timestamp_seconds",
+    "When Backstay's own rules last looked at the calls, since the Unix epoch; they do every ten seconds",
+)
+.unit("seconds");
 
 pub(super) const UP: Metric =
     gauge("backstay_up", "1 while requests are taken in, 0 while the gateway drains");
@@ -201,7 +213,7 @@ pub(super) const STARTED: Metric =
         .unit("seconds");
 
 /// Every metric, in the order of the page.
-pub const METRICS: [&Metric; 26] = [
+pub const METRICS: [&Metric; 28] = [
     &CALLS,
     &CALL_DURATION,
     &FIRST_TOKEN,
@@ -216,9 +228,11 @@ pub const METRICS: [&Metric; 26] = [
     &OVERHEAD,
     &RECORDS,
     &RECORDS_PENDING,
+    &LOG_FAILING,
     &REPORTS,
     &ROLLOUT,
     &FIRING,
+    &LAST_LOOK,
     &UP,
     &UNDER_WAY,
     &BUILD,

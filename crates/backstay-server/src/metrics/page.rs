@@ -40,6 +40,8 @@ pub(crate) struct Gauges {
     pub(crate) up: bool,
     /// The books of the call log, if there is one.
     pub(crate) records: Option<Accounting>,
+    /// When all calls were last looked at for alerts, in milliseconds since the epoch; 0 before that.
+    pub(crate) last_look_ms: u64,
     /// Breakers that are not closed: target, state.
     pub(crate) breakers: Vec<(String, BreakerState)>,
 }
@@ -267,6 +269,11 @@ impl Page {
             }
             Ok(())
         })?;
+        metric(encoder, &table::LAST_LOOK, |samples| match self.gauges.last_look_ms {
+            0 => Ok(()), // before the first look
+            #[expect(clippy::cast_precision_loss, reason = "milliseconds are far below 2^52")]
+            at_ms => samples.gauge(&[], at_ms as f64 / 1000.0),
+        })?;
         metric(encoder, &table::UP, |samples| {
             samples.gauge(&[], f64::from(u8::from(self.gauges.up)))
         })?;
@@ -280,17 +287,19 @@ impl Page {
         let Some(books) = &self.gauges.records else { return Ok(()) };
         metric(encoder, &table::RECORDS, |samples| {
             samples.count(&["stored"], books.stored)?;
+            let shed: u64 = books.shed.iter().map(|(_, n)| n).sum();
+            samples.count(&["shed"], books.lost())?;
             // A report that finds no call is its sender's mistake or comes too late: no alarm.
-            let unplaced = |reason: &str| matches!(reason, "expired" | "unmatched");
-            let sum = |wanted: bool| {
-                let reasons = books.shed.iter();
-                reasons.filter(|(reason, _)| unplaced(reason) == wanted).map(|(_, n)| n).sum()
-            };
-            samples.count(&["shed"], sum(false))?;
-            samples.count(&["unplaced"], sum(true))
+            samples.count(&["unplaced"], shed.saturating_sub(books.lost()))
         })?;
         metric(encoder, &table::RECORDS_PENDING, |samples| {
             samples.sample(&[], &ConstGauge::new(books.pending))
+        })?;
+        metric(encoder, &table::LOG_FAILING, |samples| {
+            for (part, error) in [("records", &books.store_error), ("sums", &books.rollup_error)] {
+                samples.gauge(&[part], f64::from(u8::from(error.is_some())))?;
+            }
+            Ok(())
         })
     }
 

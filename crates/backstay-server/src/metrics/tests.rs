@@ -132,8 +132,10 @@ fn page(metrics: &Metrics, format: Format) -> Vec<u8> {
             stored: 9,
             pending: 1,
             shed: [("queue_full", 1), ("expired", 1), ("unmatched", 3), ("closed", 1)],
+            rollup_error: Some("the disk is full".to_owned()),
             ..Accounting::default()
         }),
+        last_look_ms: 1_795_435_261_500,
         breakers: vec![
             ("sim/a".to_owned(), BreakerState::HalfOpen),
             ("sim/a".to_owned(), BreakerState::Open),
@@ -263,6 +265,9 @@ fn what_is_counted() {
     is(r#"backstay_breaker_state{target="other"}"#, 1.0);
     is(r#"backstay_records_total{result="shed"}"#, 2.0);
     is(r#"backstay_records_total{result="unplaced"}"#, 4.0);
+    is(r#"backstay_log_failing{part="records"}"#, 0.0);
+    is(r#"backstay_log_failing{part="sums"}"#, 1.0);
+    is("backstay_alerts_last_look_timestamp_seconds", 1_795_435_261.5);
     is(r#"backstay_rollout_weight{call="greet",release="greet@2"}"#, 1.0);
     is(r#"backstay_alerts_firing{call="other",rule="error_rate"}"#, 2.0);
     is(r#"backstay_alerts_firing{call="none",rule="shed"}"#, 1.0);

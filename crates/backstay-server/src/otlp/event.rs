@@ -6,7 +6,7 @@
 
 use backstay_core::{
     failure::Rung,
-    record::{CallRecord, OutcomeReport},
+    record::{CallId, CallRecord, OutcomeReport},
     trace::TraceParent,
 };
 use opentelemetry_proto::tonic::logs::v1::{LogRecord, SeverityNumber};
@@ -87,7 +87,8 @@ pub(super) fn of_report(report: &OutcomeReport, about: Option<&About>, style: St
     if style.content {
         to.add(Field::Explanation, report.reason.as_deref());
     }
-    to.add(Field::CallId, Some(report.call_id.to_string()));
+    let id = Some(report.call_id).filter(|id| *id != CallId::default());
+    to.add(Field::CallId, id.map(|id| id.to_string()));
     event(to, about, report.reported_ms.saturating_mul(1_000_000))
 }
 

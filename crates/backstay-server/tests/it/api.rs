@@ -3,6 +3,11 @@
 
 use std::time::Duration;
 
+use backstay_core::{
+    alert::{Alert, Rule, Severity, Stage, Subject},
+    record::CallId,
+};
+use backstay_store::{AlertStore, alerts::AlertChange, sqlite::SqliteAlerts};
 use serde_json::{Value, json};
 use tokio::time::{sleep, timeout};
 
@@ -87,6 +92,8 @@ async fn every_page_has_something_to_say_about_nothing() {
     assert_eq!((&page["series"], &page["totals"]["calls"]), (&json!([]), &json!(0)));
     assert_eq!((&page["level"], &page["bands"]["tokens_in"]), (&json!("hour"), &Value::Null));
     assert_eq!(page["settings"]["route"], json!(["up/chat/ok"]));
+    let p95 = page["settings"]["deadline_ms"].as_f64().unwrap() * 0.8;
+    assert_eq!(page["settings"]["latency_p95_ms"], json!(p95), "as the rule about latency says");
     assert_eq!(get(&gateway, "log").await, json!({ "rows": [], "next": null }));
     assert_eq!(get(&gateway, "alerts").await["firing"], json!([]));
     assert_eq!(get(&gateway, "alerts/history").await, json!({ "alerts": [], "next_ms": null }));
@@ -273,6 +280,8 @@ async fn what_cannot_be_answered_says_which_parameter_and_how_to_mend_it() {
         (&format!("log/{long}"), 400, "id", "256"),
         ("alerts/history?rule=all", 400, "rule", "error_rate"),
         ("alerts/history?limit=1000", 400, "limit", "1 to 200"),
+        ("alerts/first", 400, "id", "alerts/history"),
+        ("alerts/0193f2a0-0000-7000-8000-000000000000", 404, "id", "no alert"),
         ("nothing", 404, "path", "openapi.json"),
     ] {
         let told = gateway.send(Ask::get(&format!("/api/v1/{path}"))).await;
@@ -287,6 +296,51 @@ async fn what_cannot_be_answered_says_which_parameter_and_how_to_mend_it() {
     assert_eq!(refused(&wrong).0, 405);
     let under_v1 = gateway.send(Ask::get("/v1/nothing")).await;
     assert_eq!((under_v1.status, &under_v1.json()["error"]["type"]), (404, &json!("bad_request")));
+    gateway.end().await;
+}
+
+#[tokio::test]
+async fn an_alert_is_found_by_its_id_however_old_it_is() {
+    let upstream = Upstream::start().await;
+    let gateway = Gateway::start(&files(&upstream)).await;
+    let alert = |id: u8| Alert {
+        id: CallId::new(Duration::from_millis(id.into()), [id; 10]),
+        subject: Subject {
+            rule: Rule::ErrorRate,
+            call: "chat".into(),
+            release: None,
+            target: None,
+            detail: None,
+        },
+        severity: Severity::Page,
+        stage: Stage::Resolved,
+        started_ms: id.into(),
+        fired_ms: Some(id.into()),
+        resolved_ms: Some(300),
+        summary: "too many calls fail".into(),
+        arithmetic: "7 of 100".into(),
+        value: None,
+        threshold: None,
+        release: None,
+        variant: None,
+        top_failure: None,
+        samples: Vec::new(),
+    };
+    let alerts: Vec<_> = (0..=250).map(alert).collect();
+    let (oldest, store) = (alerts[0].id, gateway.dir.path().join(".backstay"));
+    let change = AlertChange { alerts, ..AlertChange::default() };
+    tokio::task::spawn_blocking(move || {
+        SqliteAlerts::open(store).unwrap().save(&change).unwrap();
+    })
+    .await
+    .unwrap();
+    let newest = get(&gateway, "alerts/history?limit=200").await.to_string();
+    assert!(!newest.contains(&oldest.to_string()), "it is on no page that is shown first");
+    let told = get(&gateway, &format!("alerts/{oldest}")).await;
+    assert_eq!(
+        (&told["id"], &told["arithmetic"]),
+        (&json!(oldest.to_string()), &json!("7 of 100"))
+    );
     gateway.end().await;
 }
 

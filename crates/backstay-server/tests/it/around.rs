@@ -129,6 +129,9 @@ async fn a_verdict_may_name_the_answer_by_the_id_that_its_sdk_shows() {
         assert_eq!((told.status, told.json()), (202, json!({ "accepted": 1 })));
     }
     assert_eq!(gateway.record(call).await.unwrap().reports.len(), 3);
+    let page = gateway.send(Ask::get("/metrics")).await;
+    let page = String::from_utf8_lossy(&page.body);
+    assert!(page.contains(r#"backstay_outcome_reports_total{call="chat",ok="true"} 3"#), "{page}");
     // Nobody knows this one: it is accepted, since its call may come, and counted as given up.
     assert_eq!(report(json!({ "response_id": "chatcmpl-none", "ok": true })).await.status, 202);
     gateway.rows().await;

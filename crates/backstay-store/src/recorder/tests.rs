@@ -159,6 +159,15 @@ proptest! {
 }
 
 #[test]
+fn a_report_that_finds_no_call_is_not_lost() {
+    let accounting = Accounting {
+        shed: [("queue_full", 1), ("expired", 10), ("unmatched", 100), ("closed", 1000)],
+        ..Accounting::default()
+    };
+    assert_eq!(accounting.lost(), 1001);
+}
+
+#[test]
 fn bodies_are_shed_before_records() {
     let store = MemoryStore::new();
     let (gate, entered, permit) = gated(&store);
@@ -204,6 +213,7 @@ fn what_was_shed_comes_back_from_the_spool() {
         recorder.record(full(NOON, n));
     }
     assert_eq!(shed(&recorder.accounting(), "queue_full"), 2);
+    assert_eq!(recorder.accounting().lost(), 2);
     drop(permit);
     let end = recorder.close(LONG);
     assert_exact(&end);

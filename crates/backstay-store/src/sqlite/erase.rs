@@ -10,7 +10,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use backstay_core::record::CallId;
+use backstay_core::record::{CallId, CallRecord};
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params_from_iter};
 
 use super::{
@@ -28,6 +28,9 @@ const REMEMBER: &str = "
 CREATE TABLE IF NOT EXISTS erased (highest INTEGER NOT NULL, unfinished INTEGER NOT NULL) STRICT;
 INSERT INTO erased SELECT ifnull(max(seq), 0), 1 FROM call;
 ";
+
+/// So often files and spool are looked at in turn, until both say the same.
+const MOST_LOOKS: usize = 10;
 
 /// Erases from the call log of a directory.
 #[derive(Clone, Debug)]
@@ -81,10 +84,27 @@ impl SqliteEraser {
         Ok(found)
     }
 
+    /// Whose frames are meant: those of the calls that were `found`, and of those that still wait in the
+    /// spool.
+    fn about<'a>(
+        &self,
+        (units, before_ms): (&'a [String], u64),
+        found: &[FoundDay],
+    ) -> Result<About<'a>, StoreError> {
+        let mut about = About::new(units, before_ms, found);
+        self.look_through_spool(|frame| about.learn(frame))?;
+        Ok(about)
+    }
+
     /// How many frames of the spool are about `units` or about the calls that were found.
     fn spooled(&self, about: &About<'_>) -> Result<u64, StoreError> {
-        let wrong = |error| StoreError::io(&self.spool(), error);
         let mut frames = 0;
+        self.look_through_spool(|frame| frames += u64::from(about.concerns(frame)))?;
+        Ok(frames)
+    }
+
+    fn look_through_spool(&self, mut look: impl FnMut(&[u8])) -> Result<(), StoreError> {
+        let wrong = |error| StoreError::io(&self.spool(), error);
         for segment in Spool::peek(&self.spool()).map_err(wrong)? {
             let mut segment = match segment {
                 Ok(segment) => segment,
@@ -93,10 +113,10 @@ impl SqliteEraser {
                 Err(error) => return Err(wrong(error)),
             };
             while let Some(frame) = segment.next_frame() {
-                frames += u64::from(about.concerns(frame));
+                look(frame);
             }
         }
-        Ok(frames)
+        Ok(())
     }
 
     /// Takes the frames out of the spool; `Err` with their number where a server works on it.
@@ -118,6 +138,37 @@ impl SqliteEraser {
         }
         drop(lock);
         Ok(Ok(frames))
+    }
+
+    /// Erases; `looked` is told of each look into the files.
+    ///
+    /// Beside a running server a record moves from the spool into a file at any time. What was in the
+    /// spool before it was looked through is in the files afterwards: they are looked at again, and all
+    /// of it is done anew if they hold a call that was not known then.
+    fn erase_looking(
+        &self,
+        (units, before_ms): (&[String], u64),
+        mut looked: impl FnMut(),
+    ) -> Result<Erasure, StoreError> {
+        let mut found = self.find(units, before_ms)?;
+        looked();
+        let mut spooled = 0;
+        for _ in 0..MOST_LOOKS {
+            let about = self.about((units, before_ms), &found)?;
+            match self.clear_spool(&about)? {
+                Ok(frames) => spooled += frames,
+                Err(waiting) => return Ok(Erasure::Waiting(waiting)),
+            }
+            found = self.find(units, before_ms)?;
+            looked();
+            let calls = || found.iter().flat_map(|day| &day.calls);
+            if calls().all(|found| about.calls.contains(&found.id)) {
+                found.iter().try_for_each(|day| self.erase_day(day))?;
+                return Ok(Erasure::Done(Traces { days: told(&found), spooled }));
+            }
+        }
+        // Calls of these units end faster than they can be looked for.
+        Ok(Erasure::Waiting(1))
     }
 
     fn erase_day(&self, found: &FoundDay) -> Result<(), StoreError> {
@@ -148,21 +199,14 @@ impl SqliteEraser {
 
 impl Erase for SqliteEraser {
     fn traces(&self, units: &[String]) -> Result<Traces, StoreError> {
-        let found = self.find(units, u64::MAX)?;
-        let about = About::new(units, u64::MAX, &found);
-        Ok(Traces { days: told(&found), spooled: self.spooled(&about)? })
+        let about = self.about((units, u64::MAX), &self.find(units, u64::MAX)?)?;
+        let spooled = self.spooled(&about)?;
+        // Once more: what left the spool meanwhile is there now.
+        Ok(Traces { days: told(&self.find(units, u64::MAX)?), spooled })
     }
 
     fn erase(&mut self, units: &[String], before_ms: u64) -> Result<Erasure, StoreError> {
-        // In this order: what is not in the spool any more is in the files with all of its parts.
-        let found = self.find(units, before_ms)?;
-        let about = About::new(units, before_ms, &found);
-        let spooled = match self.clear_spool(&about)? {
-            Ok(spooled) => spooled,
-            Err(waiting) => return Ok(Erasure::Waiting(waiting)),
-        };
-        found.iter().try_for_each(|day| self.erase_day(day))?;
-        Ok(Erasure::Done(Traces { days: told(&found), spooled }))
+        self.erase_looking((units, before_ms), || {})
     }
 }
 
@@ -192,12 +236,24 @@ impl<'a> About<'a> {
         Self { units, before_ms, calls: all().map(|found| found.id).collect(), responses }
     }
 
+    /// A call that waits in the spool: what its consumer says of it may wait there too.
+    fn learn(&mut self, frame: &[u8]) {
+        if let Ok(Entry::Call(record)) = serde_json::from_slice(frame)
+            && self.is_of_units(&record)
+        {
+            self.calls.insert(record.id);
+            self.responses.extend(record.upstream_id);
+        }
+    }
+
+    fn is_of_units(&self, record: &CallRecord) -> bool {
+        record.id.unix_millis() < self.before_ms
+            && record.unit.as_ref().is_some_and(|unit| self.units.contains(unit))
+    }
+
     fn concerns(&self, frame: &[u8]) -> bool {
         match serde_json::from_slice(frame) {
-            Ok(Entry::Call(record)) => {
-                record.id.unix_millis() < self.before_ms
-                    && record.unit.as_ref().is_some_and(|unit| self.units.contains(unit))
-            }
+            Ok(Entry::Call(record)) => self.is_of_units(&record),
             Ok(Entry::Outcome(report)) => self.calls.contains(&report.call_id),
             Ok(Entry::Response(response, _)) => self.responses.contains(&response),
             Err(_) => false,

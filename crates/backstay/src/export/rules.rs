@@ -350,5 +350,23 @@ fn gateway_alerts() -> Vec<Rule> {
                           are too low until the spool has been read. /readyz says what is wrong.",
         }
         .when("sum(increase(backstay_records_total{result=\"shed\"}[5m])) > 0"),
+        Told {
+            alert: "BackstayLogFailing",
+            severity: "page",
+            lasts: Some("2m"),
+            summary: "The {{ $labels.part }} of the call log cannot be written",
+            description: "Calls are still answered, and their records wait in the spool. Without \
+                          records or sums Backstay's own alerts and its board stand still. /readyz \
+                          says what is wrong.",
+        }
+        .when("max by (part) (backstay_log_failing) > 0"),
+        Told {
+            alert: "BackstayAlertsBlind",
+            severity: "page",
+            lasts: None,
+            summary: "Backstay has not looked for alerts for {{ $value | humanizeDuration }}",
+            description: "Its own alerts neither begin nor end. The server's log says why.",
+        }
+        .when("time() - max(backstay_alerts_last_look_timestamp_seconds) > 120"),
     ]
 }

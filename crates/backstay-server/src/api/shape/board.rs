@@ -128,11 +128,14 @@ fn take(row: &mut Row, rollup: &Rollup, span: Span) {
 }
 
 fn totals<'a>(rows: impl Iterator<Item = &'a Row>) -> BoardTotals {
-    let mut totals = BoardTotals { calls: 0, errors: 0, cost_usd: None, unpriced: 0 };
+    let mut totals =
+        BoardTotals { calls: 0, errors: 0, neutral: 0, cost_usd: None, unpriced: 0, free: 0 };
     for Row { window, .. } in rows {
         totals.calls += window.cell.calls;
         totals.errors += window.errors;
+        totals.neutral += window.ladder.neutral;
         totals.unpriced += window.cell.unpriced;
+        totals.free += window.cell.free;
         if let Some(cost) = window.cost_usd() {
             totals.cost_usd = Some(totals.cost_usd.unwrap_or_default() + cost);
         }

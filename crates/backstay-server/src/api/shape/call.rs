@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use backstay_core::{histogram::Histogram, rollup::Level};
+use backstay_core::{alert::tokens::TokenBaseline, rollup::Level};
 use backstay_store::Rollup;
 
 use super::{
@@ -61,8 +61,8 @@ pub(in crate::api) struct Material<'a> {
     pub(in crate::api) stretch: Stretch,
     /// The sums of that time.
     pub(in crate::api) window: &'a [Rollup],
-    /// The sums from which it is learnt what is usual.
-    pub(in crate::api) usual: &'a [Rollup],
+    /// How many tokens the rules hold for usual, read and written.
+    pub(in crate::api) usual: [Option<TokenBaseline>; 2],
     /// Only this target.
     pub(in crate::api) target: Option<&'a str>,
 }
@@ -96,11 +96,7 @@ pub(in crate::api) fn page(material: Material<'_>) -> CallPage {
     }
     let mut totals = Tally::default();
     points.values().for_each(|point| totals.merge(point));
-    let (mut input, mut output) = (Histogram::default(), Histogram::default());
-    for Rollup { cell, .. } in material.usual.iter().filter(wanted) {
-        input.merge(&cell.input_tokens);
-        output.merge(&cell.output_tokens);
-    }
+    let [tokens_in, tokens_out] = material.usual.map(|usual| usual.map(band));
     CallPage {
         call: material.call.to_owned(),
         configured: material.configured.is_some(),
@@ -121,7 +117,7 @@ pub(in crate::api) fn page(material: Material<'_>) -> CallPage {
             .map(|(start_ms, tally)| Point { start_ms, sums: tally.sums() })
             .collect(),
         by_target: by_target(targets),
-        bands: Bands { tokens_in: band(&input), tokens_out: band(&output) },
+        bands: Bands { tokens_in, tokens_out },
     }
 }
 
@@ -150,8 +146,11 @@ fn by_target(targets: BTreeMap<Option<&str>, Tally>) -> Vec<TargetSums> {
             target: target.map(str::to_owned),
             calls: tally.cell.calls,
             errors: tally.errors,
+            neutral: tally.ladder.neutral,
             latency: quantiles(&tally.cell.latency_us, MILLI),
             cost_usd: tally.cost_usd(),
+            unpriced: tally.cell.unpriced,
+            free: tally.cell.free,
         })
         .collect();
     sums.sort_by_key(|target| std::cmp::Reverse(target.calls));
@@ -163,6 +162,7 @@ fn by_target(targets: BTreeMap<Option<&str>, Tally>) -> Vec<TargetSums> {
 mod tests {
     use backstay_core::{
         failure::FailureClass,
+        histogram::Histogram,
         record::{Outcome, Variant},
         rollup::{Cell, Key},
     };
@@ -240,13 +240,16 @@ mod tests {
             route: Vec::new(),
             latency_p95_ms: None,
         };
+        let mut lengths = Histogram::default();
+        lengths.record(500, 1000);
+        let usual = TokenBaseline::of(&lengths).unwrap();
         let material = |target| Material {
             call: "read",
             configured: Some(Some("read@2")),
             settings: settings.clone(),
             stretch,
             window: &window,
-            usual: &window,
+            usual: [Some(usual), None],
             target,
         };
         let told = page(material(None));
@@ -266,7 +269,8 @@ mod tests {
             .collect();
         assert_eq!(targets, [("b/m", 50, 0), ("a/m", 35, 5)]);
         assert_eq!((told.totals.calls, told.totals.error_rate), (85, Some(5.0 / 85.0)));
-        assert_eq!((told.release.as_deref(), told.bands.tokens_in), (Some("read@2"), None));
+        assert_eq!((told.release.as_deref(), told.bands.tokens_out), (Some("read@2"), None));
+        assert_eq!(told.bands.tokens_in, Some(band(usual)));
         let one = page(material(Some("b/m")));
         assert_eq!((one.totals.calls, one.series.len(), one.by_target.len()), (50, 1, 1));
     }

@@ -1,6 +1,9 @@
 //! Figures of one histogram: quantiles, a coarse heat column, the band in which most values lie.
 
-use backstay_core::histogram::Histogram;
+use backstay_core::{
+    alert::tokens::{CUT, TokenBaseline},
+    histogram::Histogram,
+};
 
 use crate::api::types::{Band, Quantiles};
 
@@ -8,14 +11,6 @@ use crate::api::types::{Band, Quantiles};
 pub(in crate::api) const MILLI: f64 = 1000.0;
 /// Buckets of a heat column in an octave.
 const HEAT_STEPS: u64 = 8;
-/// With fewer calls nothing is said of what is usual.
-const LEAST_CALLS: u64 = 300;
-/// From the median absolute deviation to the standard deviation of a normal distribution.
-const MAD_TO_SIGMA: f64 = 1.4826;
-/// How many of those a usual value may be off.
-const SIGMAS: f64 = 4.0;
-/// The buckets of a histogram tell no smaller spread of logarithms.
-const LEAST_MAD: f64 = 0.004;
 
 #[expect(clippy::cast_precision_loss, reason = "told to a few digits")]
 pub(super) fn float(value: u64) -> f64 {
@@ -59,34 +54,16 @@ fn coarse(value: u64) -> (u64, u64) {
     (low, low.saturating_add(width))
 }
 
-/// Where most values lie: median and four robust standard deviations of the logarithm to each side.
-pub(super) fn band(histogram: &Histogram) -> Option<Band> {
-    if histogram.count() < LEAST_CALLS {
-        return None;
+/// Where a rule takes the tokens of a call for usual: four of its standard deviations of the logarithm
+/// to each side.
+pub(super) fn band(usual: TokenBaseline) -> Band {
+    let spread = CUT * usual.sigma;
+    Band {
+        median: usual.center.exp(),
+        low: (usual.center - spread).exp(),
+        high: (usual.center + spread).exp(),
+        calls: usual.calls,
     }
-    // A call without tokens is told apart from one with a single token by nothing here.
-    let logs: Vec<(f64, u64)> =
-        histogram.middles().map(|(middle, count)| (float(middle.max(1)).ln(), count)).collect();
-    let median = weighted_median(&logs)?;
-    let mut off: Vec<(f64, u64)> = logs.iter().map(|(x, n)| ((x - median).abs(), *n)).collect();
-    off.sort_by(|(a, _), (b, _)| a.total_cmp(b));
-    let spread = SIGMAS * MAD_TO_SIGMA * weighted_median(&off)?.max(LEAST_MAD);
-    Some(Band {
-        median: median.exp(),
-        low: (median - spread).exp(),
-        high: (median + spread).exp(),
-        calls: histogram.count(),
-    })
-}
-
-/// The median of values in order, each with how often it is there.
-fn weighted_median(values: &[(f64, u64)]) -> Option<f64> {
-    let all: u64 = values.iter().map(|(_, count)| count).sum();
-    let mut seen = 0;
-    values.iter().find_map(|(value, count)| {
-        seen += count;
-        (seen >= all.div_ceil(2)).then_some(*value)
-    })
 }
 
 #[cfg(test)]
@@ -112,18 +89,14 @@ mod tests {
     }
 
     #[test]
-    fn a_band_needs_300_calls_and_holds_the_usual_ones() {
-        assert_eq!(band(&of(&[(500, 299)])), None);
-        let told = band(&of(&[(400, 100), (500, 100), (625, 100), (50_000, 3)])).unwrap();
-        assert_eq!(told.calls, 303);
-        assert!((told.median / 500.0 - 1.0).abs() < 0.01, "{told:?}");
-        // ln(1.25) is the median deviation: the band reaches 1.25^(4 · 1.4826) = 3.75 times as far.
-        assert!((told.high / told.median / 3.755 - 1.0).abs() < 0.05, "{told:?}");
-        assert!((told.median / told.low / 3.755 - 1.0).abs() < 0.05, "{told:?}");
-        let constant = band(&of(&[(500, 1000)])).unwrap();
-        assert!(constant.low < 500.0 && constant.high > 500.0 && constant.high < 520.0);
-        let nothing = band(&of(&[(0, 1000)])).unwrap();
-        assert!(nothing.median == 1.0 && nothing.low > 0.9, "{nothing:?}");
+    fn a_band_lies_around_what_the_rules_hold_for_usual() {
+        let lengths = [(400, 200), (500, 200), (625, 200), (50_000, 6)];
+        let told = band(TokenBaseline::of(&of(&lengths)).unwrap());
+        assert_eq!(told.calls, 606);
+        assert!((told.median / 500.0 - 1.0).abs() < 0.05, "{told:?}");
+        assert!(told.low < 400.0 && told.high > 625.0 && told.high < 50_000.0, "{told:?}");
+        let sides = (told.high / told.median) / (told.median / told.low);
+        assert!((sides - 1.0).abs() < 1e-9, "{told:?}");
     }
 
     proptest! {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use backstay_control::alerts::Board;
 use backstay_core::{
     breaker::BreakerState,
     failure::{FailureClass, Health as Verdict},
@@ -12,12 +13,16 @@ use backstay_engine::targets::Congestion;
 use backstay_store::Accounting;
 
 use crate::api::types::{
-    BoardHealth, BreakerItem, BreakerName, CostState, HealthState, HoldItem, PriceItem, Prices,
-    Records, TargetHealth,
+    AlertingHealth, BoardHealth, BreakerItem, BreakerName, CostState, HealthState, HoldItem,
+    PriceItem, Prices, Records, RollupsHealth, TargetHealth,
 };
 
 /// Further problems are only counted.
 const MOST_PROBLEMS: usize = 20;
+/// The longest text of one problem.
+const LONGEST_PROBLEM: usize = 500;
+/// After so long without a look for alerts something is wrong: there is one every ten seconds.
+const LONGEST_LOOK_MS: u64 = 60_000;
 
 /// What the summary is made of.
 #[derive(Debug)]
@@ -27,7 +32,13 @@ pub(in crate::api) struct Signs<'a> {
     /// Whether the server is ending.
     pub(in crate::api) draining: bool,
     /// What became of the records.
-    pub(in crate::api) records: Option<&'a Records>,
+    pub(in crate::api) books: Option<&'a Accounting>,
+    /// The rules at the last look,
+    pub(in crate::api) alerts: &'a Board,
+    /// which was then, or has been awaited since then,
+    pub(in crate::api) looked_ms: u64,
+    /// and it is now.
+    pub(in crate::api) now_ms: u64,
     /// Every target.
     pub(in crate::api) targets: &'a [TargetHealth],
 }
@@ -35,9 +46,10 @@ pub(in crate::api) struct Signs<'a> {
 /// All of it in one word, the worst first.
 pub(in crate::api) fn summary(signs: &Signs<'_>) -> BoardHealth {
     let mut found: Vec<(HealthState, String)> = Vec::new();
-    if let Some(records) = signs.records {
-        of_records(records, &mut found);
+    if let Some(books) = signs.books {
+        of_records(books, &mut found);
     }
+    of_alerts(signs, &mut found);
     for target in signs.targets {
         of_target(target, &mut found);
     }
@@ -59,18 +71,39 @@ pub(in crate::api) fn summary(signs: &Signs<'_>) -> BoardHealth {
     BoardHealth { state, problems }
 }
 
-fn of_records(records: &Records, found: &mut Vec<(HealthState, String)>) {
-    if records.store_error.is_some() {
+fn of_records(books: &Accounting, found: &mut Vec<(HealthState, String)>) {
+    if books.store_error.is_some() {
         let told = "the call log cannot be written; records wait in the spool";
         found.push((HealthState::Page, told.to_owned()));
     }
-    let shed: u64 = records.shed.values().sum();
-    if shed > 0 {
-        found.push((HealthState::Warn, format!("{shed} records were shed since the start")));
+    if books.rollup_error.is_some() {
+        let told = "the sums over calls cannot be written; board and alerts stand still";
+        found.push((HealthState::Page, told.to_owned()));
     }
-    if records.spool_errors > 0 {
+    // A report that finds no call is its sender's mistake, or late.
+    let lost = books.lost();
+    if lost > 0 {
+        found.push((HealthState::Warn, format!("{lost} records were shed since the start")));
+    }
+    if books.spool_errors > 0 {
         let told = "the spool failed; a crash then would have lost records";
         found.push((HealthState::Warn, told.to_owned()));
+    }
+}
+
+fn of_alerts(signs: &Signs<'_>, found: &mut Vec<(HealthState, String)>) {
+    let quiet_ms = signs.now_ms.saturating_sub(signs.looked_ms);
+    if quiet_ms > LONGEST_LOOK_MS {
+        let told = format!(
+            "nobody has looked for alerts for {} s; the server's log says why",
+            quiet_ms / 1000
+        );
+        found.push((HealthState::Page, told));
+    }
+    if let Some(problem) = &signs.alerts.problem {
+        let problem: String = problem.chars().take(LONGEST_PROBLEM).collect();
+        let told = format!("alerts cannot be judged: {problem}");
+        found.push((HealthState::Page, told));
     }
 }
 
@@ -114,6 +147,22 @@ pub(in crate::api) fn records(accounting: Accounting) -> Records {
         spool_errors: accounting.spool_errors,
         store_errors: accounting.store_errors,
         store_error: accounting.store_error,
+    }
+}
+
+/// How the sums over calls fare; nothing is known of them without a log.
+pub(in crate::api) fn rollups(books: Option<&Accounting>) -> RollupsHealth {
+    books.map_or_else(RollupsHealth::default, |books| RollupsHealth {
+        behind: Some(books.unsummed),
+        error: books.rollup_error.clone(),
+    })
+}
+
+/// How the looks for alerts fare.
+pub(in crate::api) fn alerting(alerts: &Board) -> AlertingHealth {
+    AlertingHealth {
+        last_look_ms: Some(alerts.at_ms).filter(|at_ms| *at_ms > 0),
+        problem: alerts.problem.clone(),
     }
 }
 
@@ -271,14 +320,60 @@ mod tests {
         assert!(mine.origin.contains("p/mine") && mine.request_usd.is_none());
     }
 
+    fn calm(alerts: &Board) -> Signs<'_> {
+        Signs {
+            broken: false,
+            draining: false,
+            books: None,
+            alerts,
+            looked_ms: 1,
+            now_ms: 1,
+            targets: &[],
+        }
+    }
+
+    #[test]
+    fn a_report_that_finds_no_call_is_no_problem() {
+        let books = Accounting {
+            shed: [("queue_full", 0), ("expired", 5), ("unmatched", 7), ("closed", 0)],
+            ..Accounting::default()
+        };
+        let told = summary(&Signs { books: Some(&books), ..calm(&Board::default()) });
+        assert_eq!((told.state, told.problems), (HealthState::Ok, vec![]));
+    }
+
+    #[test]
+    fn whoever_does_not_look_or_cannot_judge_is_not_well() {
+        let told = |books, alerts, now_ms| {
+            summary(&Signs { books, now_ms, ..calm(alerts) }).problems.join("; ")
+        };
+        let (well, blind) =
+            (Board::default(), Board { problem: Some("it is locked".into()), ..Board::default() });
+        assert_eq!(told(None, &well, 60_001), "");
+        let quiet = "nobody has looked for alerts for 60 s; the server's log says why";
+        assert_eq!(told(None, &well, 60_002), quiet);
+        assert_eq!(told(None, &blind, 1), "alerts cannot be judged: it is locked");
+        let books = Accounting {
+            rollup_error: Some("the disk is full".into()),
+            unsummed: 3,
+            ..Accounting::default()
+        };
+        assert!(told(Some(&books), &well, 1).starts_with("the sums over calls"));
+        let error = Some("the disk is full".to_owned());
+        assert_eq!(rollups(Some(&books)), RollupsHealth { behind: Some(3), error });
+        assert_eq!(rollups(None), RollupsHealth::default());
+        assert_eq!(summary(&Signs { now_ms: 70_000, ..calm(&well) }).state, HealthState::Page);
+    }
+
     #[test]
     fn the_worst_problem_gives_the_word() {
-        let signs = |records, targets| Signs { broken: false, draining: false, records, targets };
+        let alerts = Board { at_ms: 1, ..Board::default() };
+        let signs = |books, targets| Signs { books, targets, ..calm(&alerts) };
         assert_eq!(summary(&signs(None, &[])).state, HealthState::Ok);
-        let full = records(Accounting {
-            shed: [("queue_full", 3), ("b", 0), ("c", 1), ("d", 0)],
+        let full = Accounting {
+            shed: [("queue_full", 3), ("expired", 5), ("unmatched", 7), ("closed", 1)],
             ..Accounting::default()
-        });
+        };
         let told = summary(&signs(Some(&full), &[]));
         assert_eq!(
             (told.state, told.problems),

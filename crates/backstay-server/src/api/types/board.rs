@@ -140,10 +140,14 @@ pub(crate) struct BoardTotals {
     pub(crate) calls: u64,
     /// Those that count against the error rate.
     pub(crate) errors: u64,
+    /// Those that say nothing of the model.
+    pub(crate) neutral: u64,
     /// What the calls with a known price cost together; `null` if there is none.
     pub(crate) cost_usd: Option<f64>,
     /// Calls that cost nobody knows what.
     pub(crate) unpriced: u64,
+    /// Calls that cost nothing.
+    pub(crate) free: u64,
 }
 
 /// How Backstay fares.

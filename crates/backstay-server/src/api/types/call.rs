@@ -57,7 +57,8 @@ pub(crate) struct CallSettings {
     pub(crate) deadline_ms: u64,
     /// The targets, in the order in which they are asked.
     pub(crate) route: Vec<String>,
-    /// The latency that 95 % of the calls may take, if the project says one.
+    /// The latency that one call in twenty may exceed before somebody is told: what `[alerts]
+    /// latency_p95` says, or four fifths of the deadline; `null` where that rule is off.
     pub(crate) latency_p95_ms: Option<f64>,
 }
 
@@ -97,13 +98,20 @@ pub(crate) struct TargetSums {
     pub(crate) calls: u64,
     /// Those that count against the error rate.
     pub(crate) errors: u64,
+    /// Those that say nothing of the model.
+    pub(crate) neutral: u64,
     /// Milliseconds to the last byte.
     pub(crate) latency: Option<Quantiles>,
     /// What the calls with a known price cost together; `null` if there is none.
     pub(crate) cost_usd: Option<f64>,
+    /// Calls that cost nobody knows what.
+    pub(crate) unpriced: u64,
+    /// Calls that cost nothing.
+    pub(crate) free: u64,
 }
 
-/// Where the tokens of most calls lie; `null` with fewer than 300 calls in the last seven days.
+/// Where the tokens of most calls of a release lie, as the rules about tokens know: of the one that is
+/// asked for, or else of the one that answers now. `null` while they are still learning.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub(crate) struct Bands {
     /// Input tokens of a call.

@@ -26,6 +26,8 @@ pub(crate) struct Health {
     pub(crate) records: Option<Records>,
     /// The sums over calls.
     pub(crate) rollups: RollupsHealth,
+    /// The looks for alerts.
+    pub(crate) alerting: AlertingHealth,
     /// Who is told of alerts.
     pub(crate) notifications: Notifications,
     /// Calls that are under way.
@@ -87,10 +89,21 @@ pub(crate) struct Records {
 }
 
 /// The sums over calls.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
 pub(crate) struct RollupsHealth {
     /// Rows of the log that are not summed yet; `null` where that is not known.
     pub(crate) behind: Option<u64>,
+    /// Why they cannot be brought up to date; `null` while they can.
+    pub(crate) error: Option<String>,
+}
+
+/// Whether anybody looks for alerts.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
+pub(crate) struct AlertingHealth {
+    /// When all calls were last looked at; `null` before the first look.
+    pub(crate) last_look_ms: Option<u64>,
+    /// Why that look could not read the sums; `null` if it could.
+    pub(crate) problem: Option<String>,
 }
 
 /// Who is told of alerts.

@@ -24,8 +24,8 @@ pub(crate) use call::{
     Band, Bands, CallPage, CallSettings, LevelName, Point, ReleaseMark, TargetSums,
 };
 pub(crate) use health::{
-    BreakerItem, BreakerName, Health, HoldItem, LimitsInForce, Notifications, Otlp, PriceItem,
-    Prices, ProjectHealth, ProjectState, Receiver, Records, RollupsHealth, TargetHealth,
+    AlertingHealth, BreakerItem, BreakerName, Health, HoldItem, LimitsInForce, Notifications, Otlp,
+    PriceItem, Prices, ProjectHealth, ProjectState, Receiver, Records, RollupsHealth, TargetHealth,
 };
 pub(crate) use log::{
     AttemptItem, CostItem, CostState, LogEntry, LogPage, LogRow, RecordItem, ReportItem,

@@ -152,21 +152,24 @@ fn what_is_not_stored_yet_is_waited_for_or_taken_out_of_the_spool() {
     let (dir, _records) = log(1);
     let path = dir.path().join("spool");
     let (spool, _) = Spool::open(&path).unwrap();
-    let stored = record(ALICE, NOON, 1);
+    let (stored, waiting) = (record(ALICE, NOON, 1), record(ALICE, NOON, 100));
     for entry in [
-        call(&record(ALICE, NOON, 100)),
+        call(&waiting),
         call(&record(BOB, NOON, 101)),
         said(&stored),
         Entry::Response(stored.upstream_id.clone().unwrap(), report_on(&stored)),
         Entry::Response("answer-of-another".to_owned(), report_on(&record(BOB, NOON, 101))),
         call(&record(ALICE, NOON + 5000, 102)),
+        // What is said of a call that is in the spool itself.
+        said(&waiting),
+        Entry::Response(waiting.upstream_id.clone().unwrap(), report_on(&waiting)),
     ] {
         spool.append(&serde_json::to_vec(&entry).unwrap()).unwrap();
     }
     let mut eraser = SqliteEraser::open(dir.path());
     let alice = units(&[ALICE]);
     // A server has it: nothing is erased until that one has stored them. New calls are not waited for.
-    assert_eq!(eraser.erase(&alice, NOON + 5000).unwrap(), Erasure::Waiting(3));
+    assert_eq!(eraser.erase(&alice, NOON + 5000).unwrap(), Erasure::Waiting(5));
     assert_eq!(rows(dir.path(), ALICE), 2);
     drop(spool);
     // Nobody will store them before the next start.
@@ -175,8 +178,8 @@ fn what_is_not_stored_yet_is_waited_for_or_taken_out_of_the_spool() {
     let mut torn = fs::read(&segment).unwrap();
     torn.extend_from_slice(format!("half a frame of {ALICE}").as_bytes());
     fs::write(&segment, torn).unwrap();
-    assert_eq!(eraser.traces(&alice).unwrap().spooled, 4);
-    assert_eq!(done(eraser.erase(&alice, u64::MAX).unwrap()).spooled, 4);
+    assert_eq!(eraser.traces(&alice).unwrap().spooled, 6);
+    assert_eq!(done(eraser.erase(&alice, u64::MAX).unwrap()).spooled, 6);
     assert_eq!(files_with(dir.path(), ALICE), Vec::<PathBuf>::new());
     let (_spool, recovered) = Spool::open(&path).unwrap();
     let mut left = 0;
@@ -189,6 +192,25 @@ fn what_is_not_stored_yet_is_waited_for_or_taken_out_of_the_spool() {
         assert_eq!(segment.unread(), 0);
     }
     assert_eq!(left, 2, "what is of Bob waits for the next start");
+}
+
+#[test]
+fn what_moves_from_the_spool_into_a_file_meanwhile_is_erased_too() {
+    let (dir, mut records) = log(1);
+    let (_spool, _) = Spool::open(dir.path().join("spool")).unwrap();
+    let eraser = SqliteEraser::open(dir.path());
+    // The server stores it right after the first look into the files, and it is not in the spool then.
+    let moved = record(ALICE, NOON, 100);
+    let mut looks = 0;
+    let erased = eraser.erase_looking((&units(&[ALICE]), u64::MAX), || {
+        if looks == 0 {
+            records.append(&[call(&moved), said(&moved)]).unwrap();
+        }
+        looks += 1;
+    });
+    assert_eq!(done(erased.unwrap()).calls(), 3);
+    assert_eq!(files_with(dir.path(), ALICE), Vec::<PathBuf>::new());
+    assert_eq!((rows(dir.path(), BOB), looks), (2, 3));
 }
 
 #[test]
