@@ -1,12 +1,12 @@
 // Alerts: what fires now and why, every rule with its present value, what was, and silences.
 import { useState } from "preact/hooks";
 import type { Alert, AlertHistory, Alerts, RuleCall, RuleState, RuleView, Silences } from "../api/types";
-import { get } from "../api/client";
+import { ApiError, get } from "../api/client";
 import { absolute, duration, inUnit, plural, words } from "../format";
 import { Link, setParams, usePlace } from "../router";
 import { useQuery } from "../query";
 import { address, oneOf } from "../url";
-import { Ago, Answer, Empty } from "../parts/state";
+import { Ago, Answer, Empty, Failed, Loading } from "../parts/state";
 import { CopyButton, Snippet } from "../parts/Copy";
 import { RuleSign, SeveritySign } from "../parts/signs";
 import { Choice, Segments } from "../parts/choose";
@@ -97,11 +97,11 @@ function Calm({ rules }: { rules: RuleView[] }) {
 
 /** An alert of the past that a link names. */
 function Past({ id }: { id: string }) {
-  const query = useQuery<AlertHistory>(`alert ${id}`, () => "/alerts/history?limit=200", { live: false });
-  const alert = query.data?.alerts.find((each) => each.id === id);
-  if (alert) return <AlertCard alert={alert} chosen />;
-  if (query.data === null) return null;
-  return <p class="notice warn slim">The alert of this link is no longer known. Below is what fires now.</p>;
+  const query = useQuery<Alert>(`alert ${id}`, () => `/alerts/${encodeURIComponent(id)}`, { live: false });
+  if (query.data !== null) return <AlertCard alert={query.data} chosen />;
+  if (query.error === null) return <Loading what="the alert of this link" />;
+  if (!(query.error instanceof ApiError) || query.error.status >= 500) return <Failed error={query.error} again={query.again} />;
+  return <p class="notice warn slim">The alert of this link is not known (any more). Below is what fires now.</p>;
 }
 
 function CallLink({ call }: { call: string }) {

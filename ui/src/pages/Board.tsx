@@ -1,6 +1,6 @@
 // The board: every call at a glance, the worst on top.
 import type { Board, BoardCall } from "../api/types";
-import { count, costs, duration, exact, money, percent, plural, shortRelease, words } from "../format";
+import { count, costs, duration, errorShare, exact, money, percent, plural, shortRelease, words } from "../format";
 import { Link, setParams, usePlace } from "../router";
 import { useQuery } from "../query";
 import { address, oneOf, WINDOWS, type BoardWindow } from "../url";
@@ -100,7 +100,7 @@ function Unwell({ board }: { board: Board }) {
 }
 
 function Totals({ board }: { board: Board }) {
-  const { calls, errors, cost_usd: cost, unpriced } = board.totals;
+  const { calls, errors, neutral, unpriced } = board.totals;
   const state = (of: BoardCall["state"]) => board.calls.filter((row) => row.state === of).length;
   const [page, warn] = [state("page"), state("warn")];
   return (
@@ -108,11 +108,11 @@ function Totals({ board }: { board: Board }) {
       <Figure name="Calls" title={exact(calls)}>
         {count(calls)}
       </Figure>
-      <Figure name="Errors" note={calls > 0 ? percent(errors / calls) : null} title={exact(errors)}>
+      <Figure name="Errors" note={calls > 0 ? percent(errorShare(board.totals)) : null} title={`${exact(errors)} of ${exact(calls - neutral)}`}>
         {count(errors)}
       </Figure>
       <Figure name="Cost" note={unpriced > 0 ? `${plural(unpriced, "call")} without a price` : null}>
-        {costs(cost, unpriced, calls)}
+        {costs(board.totals)}
       </Figure>
       <Figure name="Alerting" note={page + warn === 0 ? "nothing is firing" : <Link to="/alerts">see alerts</Link>}>
         {page + warn} {board.calls.length > 0 && <span class="muted">of {board.calls.length}</span>}
@@ -221,7 +221,7 @@ function CallRow({ row, window }: { row: BoardCall; window: BoardWindow }) {
         )}
       </Cell>
       <Cell name="Cost" number title={row.unpriced > 0 ? `${plural(row.unpriced, "call")} without a price` : ""}>
-        {row.calls > 0 && row.free === row.calls ? "free" : costs(row.cost_usd, row.unpriced, row.calls)}
+        {costs(row)}
         <small>{row.cost_per_ok_usd !== null && row.cost_per_ok_usd > 0 ? `${money(row.cost_per_ok_usd)} per good one` : ""}</small>
       </Cell>
       <Cell name="Coverage" number title={`${exact(row.useful)} of use, ${exact(row.useless)} of none`}>

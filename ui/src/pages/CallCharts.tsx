@@ -1,7 +1,7 @@
 // The charts of a call: one axis of time, one cursor, releases as marks on all of them.
 import { useMemo } from "preact/hooks";
 import type { Band, CallPage, Ladder, Point } from "../api/types";
-import { costs, count, duration, exact, money, percent, shortRelease, words } from "../format";
+import { costKind, costs, count, duration, exact, money, percent, shortRelease, words } from "../format";
 import { setParams, usePlace } from "../router";
 import { oneOf } from "../url";
 import { classes, grid, largest, stacked, values, type Grid } from "../charts/grid";
@@ -176,22 +176,25 @@ function TokensChart({ title, laid, shared, band, read, hue: shade }: TokensOf) 
 }
 
 function CostChart({ data, laid, shared }: ChartOf) {
-  const { cost_usd: cost, unpriced, free, calls } = data.totals;
+  const { cost_usd: cost, unpriced, calls } = data.totals;
+  const kind = costKind(data.totals);
   const series = useMemo(
     (): ChartSeries[] => [{ label: "cost", colour: "hue-3", values: values(laid, (point) => point.cost_usd), as: "bars" }],
     [laid],
   );
-  if (cost === null || cost === 0) {
+  if (kind === "none" || kind === "free" || kind === "unknown") {
     return (
       <p class="chart-less">
         <b>Cost</b>{" "}
-        {free === calls
+        {kind === "free"
           ? "These targets are free."
-          : `unknown: ${exact(unpriced)} of ${exact(calls)} calls have no price. Set one with [[prices]] in backstay.toml; backstay prices lists what is missing.`}
+          : kind === "none"
+            ? "No call got far enough to cost anything."
+            : `unknown: ${exact(unpriced)} of ${exact(calls)} calls have no price. Set one with [[prices]] in backstay.toml; backstay prices lists what is missing.`}
       </p>
     );
   }
-  const summary = unpriced > 0 ? `${costs(cost, unpriced, calls)}, ${count(unpriced)} calls without a price` : `${money(cost)} in all`;
+  const summary = unpriced > 0 ? `${costs(data.totals)}, ${count(unpriced)} calls without a price` : `${money(cost)} in all`;
   return <TimeChart {...shared} title="Cost" summary={summary} series={series} show={(value) => (value === null ? "–" : money(value))} height={110} />;
 }
 

@@ -1,6 +1,6 @@
 // The side of the page of a call: the ladder, its failures, its targets, its releases.
 import type { CallPage } from "../api/types";
-import { count, costs, duration, exact, percent, shortRelease, words } from "../format";
+import { count, costs, duration, errorShare, exact, percent, shortRelease, words } from "../format";
 import { steps, verdicts, worst } from "../ladder";
 import { Link, setParams, usePlace } from "../router";
 import { withParams } from "../url";
@@ -116,9 +116,9 @@ export function Targets({ data }: { data: CallPage }) {
                   <Pick name="target" value={each.target} chosen={chosen} none="no target" />
                 </th>
                 <td class="number">{count(each.calls)}</td>
-                <td class="number">{percent(each.calls > 0 ? each.errors / each.calls : null)}</td>
+                <td class="number">{percent(errorShare(each))}</td>
                 <td class="number">{duration(each.latency?.p95)}</td>
-                <td class="number">{costs(each.cost_usd, 0, each.calls)}</td>
+                <td class="number">{costs(each)}</td>
               </tr>
             ))}
           </tbody>
