@@ -6,7 +6,7 @@ import { absolute, duration, inUnit, plural, words } from "../format";
 import { Link, setParams, usePlace } from "../router";
 import { useQuery } from "../query";
 import { address, oneOf } from "../url";
-import { Ago, Answer, Empty, Failed, Loading } from "../parts/state";
+import { Ago, Answer, Empty, Failed, Loading, Marked } from "../parts/state";
 import { CopyButton, Snippet } from "../parts/Copy";
 import { RuleSign, SeveritySign } from "../parts/signs";
 import { Choice, Segments } from "../parts/choose";
@@ -160,7 +160,7 @@ function AlertCard({ alert, chosen }: { alert: Alert; chosen: boolean }) {
           <Ago at={alert.started_ms} />
           {alert.fired_ms !== null && (
             <>
-              , told <Ago at={alert.fired_ms} />
+              , fired <Ago at={alert.fired_ms} />
             </>
           )}
           {alert.resolved_ms !== null && (
@@ -209,7 +209,7 @@ function RuleTable({ rule, call }: { rule: RuleView; call: string | null }) {
       <h2 id={`rule-${rule.rule}`}>
         {rule.title} <span class="muted">{rule.severity === "page" ? "pages" : "warns"}</span>
       </h2>
-      <p class="muted">{rule.explains.split("`").map((part, at) => (at % 2 === 1 ? <code key={at}>{part}</code> : part))}</p>
+      <p class="muted"><Marked text={rule.explains} /></p>
       {stands.length > 0 && (
         <details open={urgent || call !== null}>
         <summary>

@@ -4,7 +4,8 @@ import { count, costs, duration, errorShare, exact, money, percent, plural, shor
 import { Link, setParams, usePlace } from "../router";
 import { useQuery } from "../query";
 import { address, oneOf, WINDOWS, type BoardWindow } from "../url";
-import { Answer, Empty } from "../parts/state";
+import { Answer, Empty, Marked } from "../parts/state";
+import { Firing } from "../parts/firing";
 import { FirstCall } from "../parts/lessons";
 import { CallSign, Shape, callOrder } from "../parts/signs";
 import { Choice, Figure, FilterBox, Segments } from "../parts/choose";
@@ -78,6 +79,7 @@ export function BoardPage() {
         {(board) => (
           <>
             <Unwell board={board} />
+            <Firing call={null} />
             <Totals board={board} />
             {board.calls.length === 0 ? <NoCalls /> : <Calls board={board} window={window} filter={filter} />}
             {board.calls.length > 0 && board.totals.calls === 0 && <NoTraffic board={board} />}
@@ -93,7 +95,7 @@ function Unwell({ board }: { board: Board }) {
   return (
     <div class={`notice ${board.health.state === "page" ? "bad" : "warn"}`} role="alert">
       <p>
-        <b>Backstay itself is not well.</b> {board.health.problems.join(" ")} <Link to="/health">Look at its health</Link>
+        <b>Backstay itself is not well:</b> <Marked text={board.health.problems.join("; ")} />. <Link to="/health">Look at its health</Link>
       </p>
     </div>
   );
@@ -114,7 +116,7 @@ function Totals({ board }: { board: Board }) {
       <Figure name="Cost" note={unpriced > 0 ? `${plural(unpriced, "call")} without a price` : null}>
         {costs(board.totals)}
       </Figure>
-      <Figure name="Alerting" note={page + warn === 0 ? "nothing is firing" : <Link to="/alerts">see alerts</Link>}>
+      <Figure name="Calls alerting" note={page + warn === 0 ? "no alert of a call is firing" : <Link to="/alerts">see alerts</Link>}>
         {page + warn} {board.calls.length > 0 && <span class="muted">of {board.calls.length}</span>}
       </Figure>
     </dl>

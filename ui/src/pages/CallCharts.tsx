@@ -159,7 +159,7 @@ function TokensChart({ title, laid, shared, band, read, hue: shade }: TokensOf) 
   const top = band !== null && band.high < most * 3 ? Math.max(most, band.high) : most;
   const summary =
     band === null
-      ? "no baseline yet: it takes 300 calls"
+      ? "no band yet: what is usual is still being learnt"
       : `usual: ${count(Math.round(band.low))} to ${count(Math.round(band.high))}, median ${count(Math.round(band.median))} (shaded)`;
   return (
     <TimeChart

@@ -1,5 +1,5 @@
 // One call: how far its answers get, and everything about it on one axis of time.
-import type { Alerts, CallPage as Data } from "../api/types";
+import type { CallPage as Data } from "../api/types";
 import { absolute, clock, costs, count, day, duration, errorShare, exact, money, percent, plural, words } from "../format";
 import { Link, setParams, usePlace } from "../router";
 import { ApiError } from "../api/client";
@@ -7,7 +7,7 @@ import { useQuery } from "../query";
 import { address, ends, RANGES, RANGE_WORDS, settled, spanOf, withParams } from "../url";
 import { Answer, Empty, Failed } from "../parts/state";
 import { FirstCall } from "../parts/lessons";
-import { Shape } from "../parts/signs";
+import { Firing } from "../parts/firing";
 import { Choice, Figure, Segments } from "../parts/choose";
 import { CallCharts } from "./CallCharts";
 import { Releases, Rungs, Targets, TopFailures } from "./CallTables";
@@ -56,25 +56,6 @@ export function CallDetailPage({ call }: { call: string }) {
         </Answer>
       )}
     </main>
-  );
-}
-
-/** The alerts of this call, before anything else. */
-function Firing({ call }: { call: string }) {
-  const query = useQuery<Alerts>("alerts", () => "/alerts");
-  const firing = (query.data?.firing ?? []).filter((alert) => alert.call === call && alert.state === "firing");
-  if (firing.length === 0) return null;
-  return (
-    <div class={`notice ${firing.some((alert) => alert.severity === "page") ? "bad" : "warn"}`} role="alert">
-      <ul>
-        {firing.map((alert) => (
-          <li key={alert.id}>
-            <Shape tone={alert.severity === "page" ? "bad" : "warn"} /> {alert.summary}{" "}
-            <Link to={address("/alerts", { id: alert.id })}>Evidence</Link>
-          </li>
-        ))}
-      </ul>
-    </div>
   );
 }
 

@@ -3,7 +3,7 @@ import type { Health, Prices, Quantiles } from "../api/types";
 import { absolute, count, duration, exact, money, plural, words } from "../format";
 import { books } from "../books";
 import { useQuery, type Query } from "../query";
-import { Ago, Answer } from "../parts/state";
+import { Ago, Answer, Marked } from "../parts/state";
 import { Shape, Sign, type Tone } from "../parts/signs";
 import { Figure } from "../parts/choose";
 import { Snippet } from "../parts/Copy";
@@ -48,7 +48,7 @@ function Summary({ health }: { health: Health }) {
           <ul>
             {summary.problems.map((problem) => (
               <li key={problem}>
-                <Shape tone={tone} /> {problem}
+                <Shape tone={tone} /> <Marked text={problem} />
               </li>
             ))}
           </ul>
