@@ -398,7 +398,10 @@ export interface components {
              */
             median: number;
         };
-        /** @description Where the tokens of most calls lie; `null` with fewer than 300 calls in the last seven days. */
+        /**
+         * @description Where the tokens of most calls of a release lie, as the rules about tokens know: of the one that is
+         *     asked for, or else of the one that answers now. `null` while they are still learning.
+         */
         Bands: {
             tokens_in: components["schemas"]["Band"] | null;
             tokens_out: components["schemas"]["Band"] | null;
@@ -621,7 +624,8 @@ export interface components {
             deadline_ms: number;
             /**
              * Format: double
-             * @description The latency that 95 % of the calls may take, if the project says one.
+             * @description The latency that one call in twenty may exceed before somebody is told: what `[alerts]
+             *     latency_p95` says, or four fifths of the deadline; `null` where that rule is off.
              */
             latency_p95_ms: number | null;
             /**

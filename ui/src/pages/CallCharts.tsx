@@ -106,11 +106,13 @@ function LatencyChart({ data, laid, shared, heat }: ChartOf & { heat: boolean })
       { label: "p95", colour: heat ? "strong" : "hue-2", values: values(laid, (point) => point.latency?.p95), as: "line" },
     ];
     if (!heat) lines.push({ label: "p99", colour: "hue-6", values: values(laid, (point) => point.latency?.p99), as: "line" });
-    if (limit !== null) lines.push({ label: "p95 allowed", colour: "bad", values: laid.at.map(() => limit), as: "dashes" });
+    // A limit far above would press the lines flat; the words above the chart name it.
+    const near = limit !== null && limit < largest(lines.map((each) => each.values), 0) * 3;
+    if (near) lines.push({ label: "p95 allowed", colour: "bad", values: laid.at.map(() => limit), as: "dashes" });
     return lines;
   }, [laid, heat, limit]);
   const range = heat ? heatRange(laid) : null;
-  const summary = `p50 ${duration(data.totals.latency?.p50)}, p95 ${duration(data.totals.latency?.p95)}, longest ${duration(data.totals.latency?.max)}`;
+  const summary = `p50 ${duration(data.totals.latency?.p50)}, p95 ${duration(data.totals.latency?.p95)}, longest ${duration(data.totals.latency?.max)}${limit === null ? "" : `, p95 allowed ${duration(limit)}`}`;
   return (
     <TimeChart
       {...shared}
