@@ -32,6 +32,11 @@ export async function open(browser, base, { width = 1280, scheme = "light" } = {
     viewport: { width, height: 844 },
     permissions: ["clipboard-read", "clipboard-write"],
   });
+  return tab(context, base);
+}
+
+/** One more page of the same browser, with its connections and its session. */
+export async function tab(context, base) {
   const page = await context.newPage();
   page.setDefaultTimeout(LIMIT);
   page.trouble = [];
@@ -96,6 +101,14 @@ export async function until(page, what, holds, argument) {
     throw new Error(`${what}: ${error.message}\nthe page says: ${(await page.innerText("body")).slice(0, 2_000)}`);
   }
 }
+
+/** Puts a page behind others, or before them: playwright tells every page that it is seen. */
+export const hide = (page, hidden) =>
+  page.evaluate((hidden) => {
+    Object.defineProperty(document, "hidden", { configurable: true, get: () => hidden });
+    Object.defineProperty(document, "visibilityState", { configurable: true, get: () => (hidden ? "hidden" : "visible") });
+    document.dispatchEvent(new Event("visibilitychange"));
+  }, hidden);
 
 /** Makes a call as an application does; returns its id. */
 export async function call(base, model, { key, stream = false } = {}) {

@@ -1,7 +1,7 @@
 // Pages that are open while something happens.
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { call, given, launch, until, visit } from "./browser.mjs";
+import { call, given, hide, launch, stored, tab, until, visit } from "./browser.mjs";
 import { loaded } from "./pages.mjs";
 
 const base = given("BACKSTAY_URL_LIVE");
@@ -76,4 +76,76 @@ test("a lost connection is said, and taken up again", () =>
     await page.context().setOffline(false);
     await live(page);
     await until(page, "nothing is called old", () => !/What you see is of/.test(document.body.innerText));
+  }));
+
+test("tabs that nobody sees keep no connection from the one that is looked at", () =>
+  visit(browser, base, {}, async (first) => {
+    const pages = [first];
+    await loaded(first, "/", "Board");
+    await live(first);
+    const before = Number(await first.innerText(".figure dd >> nth=0"));
+    // A browser has six connections to one server, and each stream of events holds one.
+    while (pages.length < 8) {
+      await hide(pages.at(-1), true);
+      const page = await tab(first.context(), base);
+      pages.push(page);
+      await loaded(page, "/", "Board");
+      await live(page);
+    }
+    await call(base, "greet");
+    await counted(pages.at(-1), before + 1);
+    await hide(pages.at(-1), true);
+    await hide(first, false);
+    await counted(first, before + 1);
+    await call(base, "greet");
+    await counted(first, before + 2);
+    for (const page of pages) assert.deepEqual(page.trouble, []);
+  }));
+
+test("a followed log says what it left out, and loads it", () =>
+  visit(browser, base, {}, async (page) => {
+    const known = await call(base, "quote");
+    await stored(base, known);
+    await loaded(page, "/log?follow=1", "Log");
+    await live(page);
+    await until(page, "the call is there", (id) => document.querySelector(`tbody a[href="/log/${id}"]`) !== null, known);
+    await page.getByRole("button", { name: "live" }).click();
+    await page.getByRole("button", { name: "paused" }).waitFor();
+    const ids = [];
+    for (let round = 0; round < 26; round += 1) ids.push(...(await Promise.all(Array.from({ length: 10 }, () => call(base, "quote")))));
+    for (const id of ids) await stored(base, id);
+    await page.getByRole("button", { name: "paused" }).click();
+    await until(page, "the gap is told", () => document.querySelector("tbody .missed") !== null);
+    await until(page, "all are shown", () => {
+      const load = document.querySelector("tbody .missed button");
+      if (load !== null && !load.disabled) load.click();
+      return load === null;
+    });
+    const shown = new Set(await page.locator("tbody .row-link").evaluateAll((links) => links.map((link) => link.getAttribute("href"))));
+    assert.deepEqual(ids.filter((id) => !shown.has(`/log/${id}`)), []);
+  }));
+
+test("rows of another question do not stand in for an answer", () =>
+  visit(browser, base, {}, async (page) => {
+    page.expect.push(/status of 503/);
+    await stored(base, await call(base, "quote"));
+    await loaded(page, "/log", "Log");
+    await until(page, "there are rows", () => document.querySelector("tbody tr") !== null);
+    await page.route(/\/api\/v1\/log\?.*failed=true/, (route) => route.fulfill({ status: 503, json: { error: { message: "Not now." } } }));
+    await page.getByRole("button", { name: "Failed" }).click();
+    await until(page, "the error stands alone", () => /Not now\./.test(document.body.innerText) && document.querySelector("tbody tr") === null);
+    await page.unroute(/\/api\/v1\/log\?.*failed=true/);
+    const again = page.waitForRequest(/\/api\/v1\/log\?/);
+    await page.getByRole("button", { name: "Try again" }).click();
+    const asked = new URL((await again).url()).searchParams;
+    assert.equal(asked.get("failed"), "true");
+    assert.equal(asked.get("before"), null);
+    await until(page, "it is answered", () => document.querySelector(".notice.bad") === null);
+  }));
+
+test("a link to an alert that is gone says so", () =>
+  visit(browser, base, {}, async (page) => {
+    page.expect.push(/status of 404/);
+    await loaded(page, "/alerts?id=0192f0c1-2d3e-7a4b-8c5d-6e7f8091a2b3", "Alerts");
+    await until(page, "it is told", () => /not known/.test(document.querySelector(".notice.warn")?.textContent ?? ""));
   }));

@@ -86,7 +86,7 @@ function board(query) {
   const sum = (key) => calls.reduce((total, row) => total + (row[key] ?? 0), 0);
   return {
     at_ms: now, since_ms: now - window, window_ms: window, calls,
-    totals: { calls: sum("calls"), errors: sum("errors"), cost_usd: calls.length > 0 ? sum("cost_usd") : null, unpriced: sum("unpriced") },
+    totals: { calls: sum("calls"), errors: sum("errors"), cost_usd: calls.length > 0 ? sum("cost_usd") : null, unpriced: sum("unpriced"), neutral: sum("neutral"), free: sum("free") },
     health: mode === "much" ? { state: "warn", problems: ["12 records were given up because the queue was full."] } : { state: "ok", problems: [] },
   };
 }
@@ -157,8 +157,8 @@ function callPage(name, query) {
     settings: { max_error_rate: 0.02, deadline_ms: 20_000, route: ["openai/gpt-5-mini", "anthropic/claude-haiku-4-5"], latency_p95_ms: of.call === "extract-invoice" ? 2500 : null },
     releases, totals, series,
     by_target: calls === 0 ? [] : [
-      { target: "openai/gpt-5-mini", calls: Math.round(calls * 0.94), errors, latency: quantiles(calls, of.p50), cost_usd: of.cost === null ? null : of.cost * calls * 0.9 },
-      { target: "anthropic/claude-haiku-4-5", calls: Math.round(calls * 0.06), errors: 0, latency: quantiles(calls, of.p50 * 1.4), cost_usd: of.cost === null ? null : of.cost * calls * 0.1 },
+      { target: "openai/gpt-5-mini", calls: Math.round(calls * 0.94), errors, neutral: 0, unpriced: of.cost === null ? Math.round(calls * 0.94) : 0, free: of.cost === 0 ? Math.round(calls * 0.94) : 0, latency: quantiles(calls, of.p50), cost_usd: of.cost === null ? null : of.cost * calls * 0.9 },
+      { target: "anthropic/claude-haiku-4-5", calls: Math.round(calls * 0.06), errors: 0, neutral: 0, unpriced: of.cost === null ? Math.round(calls * 0.06) : 0, free: of.cost === 0 ? Math.round(calls * 0.06) : 0, latency: quantiles(calls, of.p50 * 1.4), cost_usd: of.cost === null ? null : of.cost * calls * 0.1 },
     ],
     bands: { tokens_in: band(of.tokens[0]), tokens_out: band(of.tokens[1]) },
   };
@@ -298,7 +298,7 @@ const health = () => ({
   summary: mode === "much" ? { state: "warn", problems: ["12 records were given up because the queue was full.", "The breaker of openai/gpt-5-mini is open for extract-invoice."] } : { state: "ok", problems: [] },
   project: { state: "ok", problem: null, calls: shown().length },
   records: { received: LOG_SIZE, stored: Math.max(0, LOG_SIZE - (mode === "much" ? 15 : 0)), pending: mode === "much" ? 3 : 0, shed: mode === "much" ? { queue_full: 12 } : {}, bodies_shed: 0, replayed: 41, unreadable: 0, spool_errors: 0, store_errors: 0, store_error: null },
-  rollups: { behind: 0 }, notifications: { pending: 0, failed: mode === "much" ? 1 : 0, receivers: mode !== "much" ? [] : [{ name: "ops-webhook", last_ok_ms: Date.now() - 30 * MINUTE, last_failed_ms: null, last_error: null, pending: 0, failed: 0 }, { name: "pager", last_ok_ms: null, last_failed_ms: Date.now() - 29 * MINUTE, pending: 0, failed: 1, last_error: "events.pagerduty.com answered with status 403" }] },
+  rollups: { behind: 0, error: null }, alerting: { last_look_ms: Date.now() - 4_000, problem: null }, notifications: { pending: 0, failed: mode === "much" ? 1 : 0, receivers: mode !== "much" ? [] : [{ name: "ops-webhook", last_ok_ms: Date.now() - 30 * MINUTE, last_failed_ms: null, last_error: null, pending: 0, failed: 0 }, { name: "pager", last_ok_ms: null, last_failed_ms: Date.now() - 29 * MINUTE, pending: 0, failed: 1, last_error: "events.pagerduty.com answered with status 403" }] },
   under_way: mode === "much" ? 17 : 0, limits: { max_in_flight: 512 },
   targets: mode === "none" ? [] : [
     { target: "openai/gpt-5-mini", breakers: [{ call: "extract-invoice", state: mode === "much" ? "open" : "closed" }, { call: "classify-email", state: "closed" }], hold: null },
@@ -338,6 +338,10 @@ function api(method, path, query, body) {
   }
   if (path === "/alerts") return [200, alerts()];
   if (path === "/alerts/history") return [200, history()];
+  if (path.startsWith("/alerts/")) {
+    const found = history().alerts.find((each) => each.id === path.slice(8));
+    return found ? [200, found] : [404, { error: { message: "There is no such alert.", param: "id" } }];
+  }
   if (path === "/silences" && method === "GET") return [200, { silences }];
   if (path === "/silences") {
     silences = [{ id: `s${silences.length + 1}`, call: body.call, rule: body.rule, reason: body.reason, created_ms: Date.now(), expires_ms: Date.now() + body.minutes * MINUTE, by: "local" }, ...silences];

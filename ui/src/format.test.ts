@@ -61,15 +61,24 @@ describe("figures", () => {
   ])("money %s", (value, shown) => expect(plain(format.money(value))).toBe(shown));
 
   test("a cost that is not known is never nothing", () => {
-    expect(plain(format.costs(0, 3, 3))).toBe("unknown");
-    expect(plain(format.costs(null, 3, 3))).toBe("unknown");
-    expect(plain(format.costs(1.2, 3, 10))).toBe("≥ $1.20");
-    expect(plain(format.costs(0, 0, 10))).toBe("$0");
-    expect(plain(format.costs(null, 0, 0))).toBe("–");
+    expect(plain(format.costs({ cost_usd: 0, unpriced: 3, free: 0 }))).toBe("unknown");
+    expect(plain(format.costs({ cost_usd: null, unpriced: 3, free: 0 }))).toBe("unknown");
+    expect(plain(format.costs({ cost_usd: 1.2, unpriced: 3, free: 0 }))).toBe("≥ $1.20");
+    expect(plain(format.costs({ cost_usd: 1.2, unpriced: 0, free: 0 }))).toBe("$1.20");
+    expect(plain(format.costs({ cost_usd: 0, unpriced: 0, free: 99 }))).toBe("free");
+    expect(plain(format.costs({ cost_usd: 0, unpriced: 0, free: 0 }))).toBe("$0");
+    expect(plain(format.costs({ cost_usd: 0, unpriced: 3, free: 9 }))).toBe("unknown");
+    expect(plain(format.costs({ cost_usd: null, unpriced: 0, free: 0 }))).toBe("–");
     expect(format.cost({ state: "unknown", usd: null })).toBe("unknown");
     expect(format.cost({ state: "free", usd: 0 })).toBe("free");
     expect(format.cost({ state: "priced", usd: 0.5 })).toBe("$0.50");
     expect(format.cost({ state: null, usd: null })).toBe("–");
+  });
+
+  test("a share of errors leaves out calls that say nothing of the model", () => {
+    expect(format.errorShare({ calls: 10, errors: 2, neutral: 6 })).toBe(0.5);
+    expect(format.errorShare({ calls: 3, errors: 0, neutral: 3 })).toBeNull();
+    expect(format.errorShare({ calls: 0, errors: 0, neutral: 0 })).toBeNull();
   });
 
   test("every duration and count is shorter than a column", () => {

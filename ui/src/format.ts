@@ -77,11 +77,41 @@ export function money(usd: number | null | undefined): string {
   return sign + "$" + size.toLocaleString("en-US", { minimumFractionDigits: decimals, maximumFractionDigits: decimals });
 }
 
-/** A sum of costs of which `unpriced` calls have no price: then it is a lower bound, or unknown. */
-export function costs(usd: number | null, unpriced: number, calls: number): string {
-  if (calls === 0) return NONE;
-  if (unpriced === 0) return money(usd);
-  return usd == null || usd === 0 ? "unknown" : `≥${THIN}${money(usd)}`;
+/** What calls cost together: `null` if none has a cost that is known, 0 if those are free. */
+export interface Cost {
+  cost_usd: number | null;
+  /** Calls whose cost nobody knows. Calls that failed before they cost anything are not among them. */
+  unpriced: number;
+  /** Calls that cost nothing. */
+  free: number;
+}
+
+export type CostKind = "none" | "free" | "unknown" | "known" | "at_least";
+
+/** What is known of a sum of costs. */
+export function costKind({ cost_usd: usd, unpriced, free }: Cost): CostKind {
+  if (unpriced > 0) return usd === null || usd === 0 ? "unknown" : "at_least";
+  return usd === null ? "none" : usd === 0 && free > 0 ? "free" : "known";
+}
+
+/** A sum of costs: a lower bound if some calls have no price, and never $0 where nothing is known. */
+export function costs(of: Cost): string {
+  switch (costKind(of)) {
+    case "none":
+      return NONE;
+    case "free":
+    case "unknown":
+      return costKind(of);
+    case "known":
+      return money(of.cost_usd);
+    case "at_least":
+      return `≥${THIN}${money(of.cost_usd)}`;
+  }
+}
+
+/** The share of calls that failed, of those that say something of the model. */
+export function errorShare({ calls, errors, neutral }: { calls: number; errors: number; neutral: number }): number | null {
+  return calls > neutral ? errors / (calls - neutral) : null;
 }
 
 /** What one call cost. */

@@ -59,7 +59,7 @@ export function start(): void {
   if (wanted) return;
   wanted = true;
   liveness.set("connecting");
-  open();
+  if (!document.hidden) open();
 }
 
 /** Stops: the user wants the page to stand still. */
@@ -76,12 +76,28 @@ export function stop(): void {
   liveness.set("connecting");
 }
 
+/**
+ * A page that nobody sees listens to nothing: a browser has only some six connections to one server,
+ * and the streams of a few forgotten tabs would take them all from the one that is looked at.
+ */
+function seen(): void {
+  if (!wanted) return;
+  if (document.hidden) {
+    close();
+    return;
+  }
+  if (source !== null) return;
+  open();
+  tick(); // what is shown is as old as the last look
+}
+
 setInterval(() => {
   if (wanted && !document.hidden) tick();
 }, IDLE_MS);
-document.addEventListener("visibilitychange", () => {
-  if (wanted && !document.hidden) tick();
-});
+document.addEventListener("visibilitychange", seen);
+// A page that is left, but kept for the button back, or brought back by it.
+window.addEventListener("pagehide", close);
+window.addEventListener("pageshow", seen);
 window.addEventListener("online", () => {
-  if (wanted && source === null) open();
+  if (wanted && source === null && !document.hidden) open();
 });

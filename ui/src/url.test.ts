@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { address, ends, logQuery, oneOf, pageOf, rangeMs, spanOf, time, withParams } from "./url";
+import { address, ends, logQuery, oneOf, pageOf, rangeMs, settled, spanOf, time, withParams } from "./url";
 
 const params = (text: string) => new URLSearchParams(text);
 
@@ -48,4 +48,19 @@ test("paths name pages", () => {
   for (const path of ["/calls", "/calls/a/b", "/log/%E0%A4%A", "/alerts/x", "/elsewhere"]) {
     expect(pageOf(path)).toEqual({ page: "unknown" });
   }
+});
+
+test("who looks within one step asks the same question", () => {
+  const now = 1_795_435_261_234;
+  expect(settled({ range: "1h" }, now)).toBe(1_795_435_262_000);
+  for (const range of ["1h", "6h", "24h", "7d", "30d"] as const) {
+    const step = Math.min(rangeMs(range) / 3_600, 30_000);
+    const end = settled({ range }, now);
+    expect(end % 1_000).toBe(0);
+    expect(end - now).toBeGreaterThanOrEqual(0);
+    expect(end - now).toBeLessThan(step);
+    expect(settled({ range }, end - step + 1)).toBe(end);
+    expect(settled({ range }, end)).toBe(end);
+  }
+  expect(settled({ since: 1, until: 2 }, now)).toBe(now);
 });

@@ -83,6 +83,19 @@ export function logQuery(params: URLSearchParams, now: number): URLSearchParams 
   return query;
 }
 
+/** The longest time for which the end of a span that moves on stands still. */
+const LONGEST_STEP_MS = 30_000;
+
+/**
+ * The end of a span that moves on, a little ahead: all who look within one step ask the same question,
+ * which the server answers once. A step is less than a point on a chart is wide.
+ */
+export function settled(span: Span, now: number): number {
+  if (!("range" in span)) return now;
+  const step = Math.min(Math.max(rangeMs(span.range) / 3_600, 1_000), LONGEST_STEP_MS);
+  return Math.ceil(now / step) * step;
+}
+
 export type Page =
   | { page: "board" }
   | { page: "call"; call: string }

@@ -38,6 +38,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/alerts/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** One alert, however old it is. */
+        get: operations["alert"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/board": {
         parameters: {
             query?: never;
@@ -302,6 +319,16 @@ export interface components {
          * @enum {string}
          */
         AlertState: "pending" | "firing" | "resolved";
+        /** @description Whether anybody looks for alerts. */
+        AlertingHealth: {
+            /**
+             * Format: int64
+             * @description When all calls were last looked at; `null` before the first look.
+             */
+            last_look_ms: number | null;
+            /** @description Why that look could not read the sums; `null` if it could. */
+            problem: string | null;
+        };
         /** @description Every rule with its state, and what is firing. */
         Alerts: {
             /** @description What is firing, the most urgent first. */
@@ -371,7 +398,10 @@ export interface components {
              */
             median: number;
         };
-        /** @description Where the tokens of most calls lie; `null` with fewer than 300 calls in the last seven days. */
+        /**
+         * @description Where the tokens of most calls of a release lie, as the rules about tokens know: of the one that is
+         *     asked for, or else of the one that answers now. `null` while they are still learning.
+         */
         Bands: {
             tokens_in: components["schemas"]["Band"] | null;
             tokens_out: components["schemas"]["Band"] | null;
@@ -521,6 +551,16 @@ export interface components {
             errors: number;
             /**
              * Format: int64
+             * @description Calls that cost nothing.
+             */
+            free: number;
+            /**
+             * Format: int64
+             * @description Those that say nothing of the model.
+             */
+            neutral: number;
+            /**
+             * Format: int64
              * @description Calls that cost nobody knows what.
              */
             unpriced: number;
@@ -584,7 +624,8 @@ export interface components {
             deadline_ms: number;
             /**
              * Format: double
-             * @description The latency that 95 % of the calls may take, if the project says one.
+             * @description The latency that one call in twenty may exceed before somebody is told: what `[alerts]
+             *     latency_p95` says, or four fifths of the deadline; `null` where that rule is off.
              */
             latency_p95_ms: number | null;
             /**
@@ -668,6 +709,8 @@ export interface components {
         FiveState: "ok" | "over" | "insufficient";
         /** @description How Backstay itself fares. */
         Health: {
+            /** @description The looks for alerts. */
+            alerting: components["schemas"]["AlertingHealth"];
             /** @description Whether it is ending. */
             draining: boolean;
             /** @description Bounds of what comes in. */
@@ -1193,6 +1236,8 @@ export interface components {
              * @description Rows of the log that are not summed yet; `null` where that is not known.
              */
             behind: number | null;
+            /** @description Why they cannot be brought up to date; `null` while they can. */
+            error: string | null;
         };
         /** @description One rule. */
         RuleItem: {
@@ -1410,9 +1455,24 @@ export interface components {
              * @description Those that count against the error rate.
              */
             errors: number;
+            /**
+             * Format: int64
+             * @description Calls that cost nothing.
+             */
+            free: number;
             latency: components["schemas"]["Quantiles"] | null;
+            /**
+             * Format: int64
+             * @description Those that say nothing of the model.
+             */
+            neutral: number;
             /** @description `provider/model`; `null` where no attempt was made. */
             target: string | null;
+            /**
+             * Format: int64
+             * @description Calls that cost nobody knows what.
+             */
+            unpriced: number;
         };
         /** @description The data of the event `tick`: the log has grown. */
         Tick: {
@@ -1577,6 +1637,47 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["History"];
+                };
+            };
+            /** @description Refused */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    alert: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The alert's id */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The alert */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AlertItem"];
+                };
+            };
+            /** @description No such alert is kept */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
                 };
             };
             /** @description Refused */

@@ -1,12 +1,12 @@
 // Alerts: what fires now and why, every rule with its present value, what was, and silences.
 import { useState } from "preact/hooks";
 import type { Alert, AlertHistory, Alerts, RuleCall, RuleState, RuleView, Silences } from "../api/types";
-import { get } from "../api/client";
+import { ApiError, get } from "../api/client";
 import { absolute, duration, inUnit, plural, words } from "../format";
 import { Link, setParams, usePlace } from "../router";
 import { useQuery } from "../query";
 import { address, oneOf } from "../url";
-import { Ago, Answer, Empty } from "../parts/state";
+import { Ago, Answer, Empty, Failed, Loading, Marked } from "../parts/state";
 import { CopyButton, Snippet } from "../parts/Copy";
 import { RuleSign, SeveritySign } from "../parts/signs";
 import { Choice, Segments } from "../parts/choose";
@@ -97,11 +97,11 @@ function Calm({ rules }: { rules: RuleView[] }) {
 
 /** An alert of the past that a link names. */
 function Past({ id }: { id: string }) {
-  const query = useQuery<AlertHistory>(`alert ${id}`, () => "/alerts/history?limit=200", { live: false });
-  const alert = query.data?.alerts.find((each) => each.id === id);
-  if (alert) return <AlertCard alert={alert} chosen />;
-  if (query.data === null) return null;
-  return <p class="notice warn slim">The alert of this link is no longer known. Below is what fires now.</p>;
+  const query = useQuery<Alert>(`alert ${id}`, () => `/alerts/${encodeURIComponent(id)}`, { live: false });
+  if (query.data !== null) return <AlertCard alert={query.data} chosen />;
+  if (query.error === null) return <Loading what="the alert of this link" />;
+  if (!(query.error instanceof ApiError) || query.error.status >= 500) return <Failed error={query.error} again={query.again} />;
+  return <p class="notice warn slim">The alert of this link is not known (any more). Below is what fires now.</p>;
 }
 
 function CallLink({ call }: { call: string }) {
@@ -160,7 +160,7 @@ function AlertCard({ alert, chosen }: { alert: Alert; chosen: boolean }) {
           <Ago at={alert.started_ms} />
           {alert.fired_ms !== null && (
             <>
-              , told <Ago at={alert.fired_ms} />
+              , fired <Ago at={alert.fired_ms} />
             </>
           )}
           {alert.resolved_ms !== null && (
@@ -209,7 +209,7 @@ function RuleTable({ rule, call }: { rule: RuleView; call: string | null }) {
       <h2 id={`rule-${rule.rule}`}>
         {rule.title} <span class="muted">{rule.severity === "page" ? "pages" : "warns"}</span>
       </h2>
-      <p class="muted">{rule.explains.split("`").map((part, at) => (at % 2 === 1 ? <code key={at}>{part}</code> : part))}</p>
+      <p class="muted"><Marked text={rule.explains} /></p>
       {stands.length > 0 && (
         <details open={urgent || call !== null}>
         <summary>

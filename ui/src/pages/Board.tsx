@@ -1,10 +1,11 @@
 // The board: every call at a glance, the worst on top.
 import type { Board, BoardCall } from "../api/types";
-import { count, costs, duration, exact, money, percent, plural, shortRelease, words } from "../format";
+import { count, costs, duration, errorShare, exact, money, percent, plural, shortRelease, words } from "../format";
 import { Link, setParams, usePlace } from "../router";
 import { useQuery } from "../query";
 import { address, oneOf, WINDOWS, type BoardWindow } from "../url";
-import { Answer, Empty } from "../parts/state";
+import { Answer, Empty, Marked } from "../parts/state";
+import { Firing } from "../parts/firing";
 import { FirstCall } from "../parts/lessons";
 import { CallSign, Shape, callOrder } from "../parts/signs";
 import { Choice, Figure, FilterBox, Segments } from "../parts/choose";
@@ -78,6 +79,7 @@ export function BoardPage() {
         {(board) => (
           <>
             <Unwell board={board} />
+            <Firing call={null} />
             <Totals board={board} />
             {board.calls.length === 0 ? <NoCalls /> : <Calls board={board} window={window} filter={filter} />}
             {board.calls.length > 0 && board.totals.calls === 0 && <NoTraffic board={board} />}
@@ -93,14 +95,14 @@ function Unwell({ board }: { board: Board }) {
   return (
     <div class={`notice ${board.health.state === "page" ? "bad" : "warn"}`} role="alert">
       <p>
-        <b>Backstay itself is not well.</b> {board.health.problems.join(" ")} <Link to="/health">Look at its health</Link>
+        <b>Backstay itself is not well:</b> <Marked text={board.health.problems.join("; ")} />. <Link to="/health">Look at its health</Link>
       </p>
     </div>
   );
 }
 
 function Totals({ board }: { board: Board }) {
-  const { calls, errors, cost_usd: cost, unpriced } = board.totals;
+  const { calls, errors, neutral, unpriced } = board.totals;
   const state = (of: BoardCall["state"]) => board.calls.filter((row) => row.state === of).length;
   const [page, warn] = [state("page"), state("warn")];
   return (
@@ -108,13 +110,13 @@ function Totals({ board }: { board: Board }) {
       <Figure name="Calls" title={exact(calls)}>
         {count(calls)}
       </Figure>
-      <Figure name="Errors" note={calls > 0 ? percent(errors / calls) : null} title={exact(errors)}>
+      <Figure name="Errors" note={calls > 0 ? percent(errorShare(board.totals)) : null} title={`${exact(errors)} of ${exact(calls - neutral)}`}>
         {count(errors)}
       </Figure>
       <Figure name="Cost" note={unpriced > 0 ? `${plural(unpriced, "call")} without a price` : null}>
-        {costs(cost, unpriced, calls)}
+        {costs(board.totals)}
       </Figure>
-      <Figure name="Alerting" note={page + warn === 0 ? "nothing is firing" : <Link to="/alerts">see alerts</Link>}>
+      <Figure name="Calls alerting" note={page + warn === 0 ? "no alert of a call is firing" : <Link to="/alerts">see alerts</Link>}>
         {page + warn} {board.calls.length > 0 && <span class="muted">of {board.calls.length}</span>}
       </Figure>
     </dl>
@@ -221,7 +223,7 @@ function CallRow({ row, window }: { row: BoardCall; window: BoardWindow }) {
         )}
       </Cell>
       <Cell name="Cost" number title={row.unpriced > 0 ? `${plural(row.unpriced, "call")} without a price` : ""}>
-        {row.calls > 0 && row.free === row.calls ? "free" : costs(row.cost_usd, row.unpriced, row.calls)}
+        {costs(row)}
         <small>{row.cost_per_ok_usd !== null && row.cost_per_ok_usd > 0 ? `${money(row.cost_per_ok_usd)} per good one` : ""}</small>
       </Cell>
       <Cell name="Coverage" number title={`${exact(row.useful)} of use, ${exact(row.useless)} of none`}>

@@ -1,7 +1,7 @@
 // The charts of a call: one axis of time, one cursor, releases as marks on all of them.
 import { useMemo } from "preact/hooks";
 import type { Band, CallPage, Ladder, Point } from "../api/types";
-import { costs, count, duration, exact, money, percent, shortRelease, words } from "../format";
+import { costKind, costs, count, duration, exact, money, percent, shortRelease, words } from "../format";
 import { setParams, usePlace } from "../router";
 import { oneOf } from "../url";
 import { classes, grid, largest, stacked, values, type Grid } from "../charts/grid";
@@ -106,11 +106,13 @@ function LatencyChart({ data, laid, shared, heat }: ChartOf & { heat: boolean })
       { label: "p95", colour: heat ? "strong" : "hue-2", values: values(laid, (point) => point.latency?.p95), as: "line" },
     ];
     if (!heat) lines.push({ label: "p99", colour: "hue-6", values: values(laid, (point) => point.latency?.p99), as: "line" });
-    if (limit !== null) lines.push({ label: "p95 allowed", colour: "bad", values: laid.at.map(() => limit), as: "dashes" });
+    // A limit far above would press the lines flat; the words above the chart name it.
+    const near = limit !== null && limit < largest(lines.map((each) => each.values), 0) * 3;
+    if (near) lines.push({ label: "p95 allowed", colour: "bad", values: laid.at.map(() => limit), as: "dashes" });
     return lines;
   }, [laid, heat, limit]);
   const range = heat ? heatRange(laid) : null;
-  const summary = `p50 ${duration(data.totals.latency?.p50)}, p95 ${duration(data.totals.latency?.p95)}, longest ${duration(data.totals.latency?.max)}`;
+  const summary = `p50 ${duration(data.totals.latency?.p50)}, p95 ${duration(data.totals.latency?.p95)}, longest ${duration(data.totals.latency?.max)}${limit === null ? "" : `, p95 allowed ${duration(limit)}`}`;
   return (
     <TimeChart
       {...shared}
@@ -159,7 +161,7 @@ function TokensChart({ title, laid, shared, band, read, hue: shade }: TokensOf) 
   const top = band !== null && band.high < most * 3 ? Math.max(most, band.high) : most;
   const summary =
     band === null
-      ? "no baseline yet: it takes 300 calls"
+      ? "no band yet: what is usual is still being learnt"
       : `usual: ${count(Math.round(band.low))} to ${count(Math.round(band.high))}, median ${count(Math.round(band.median))} (shaded)`;
   return (
     <TimeChart
@@ -176,22 +178,25 @@ function TokensChart({ title, laid, shared, band, read, hue: shade }: TokensOf) 
 }
 
 function CostChart({ data, laid, shared }: ChartOf) {
-  const { cost_usd: cost, unpriced, free, calls } = data.totals;
+  const { cost_usd: cost, unpriced, calls } = data.totals;
+  const kind = costKind(data.totals);
   const series = useMemo(
     (): ChartSeries[] => [{ label: "cost", colour: "hue-3", values: values(laid, (point) => point.cost_usd), as: "bars" }],
     [laid],
   );
-  if (cost === null || cost === 0) {
+  if (kind === "none" || kind === "free" || kind === "unknown") {
     return (
       <p class="chart-less">
         <b>Cost</b>{" "}
-        {free === calls
+        {kind === "free"
           ? "These targets are free."
-          : `unknown: ${exact(unpriced)} of ${exact(calls)} calls have no price. Set one with [[prices]] in backstay.toml; backstay prices lists what is missing.`}
+          : kind === "none"
+            ? "No call got far enough to cost anything."
+            : `unknown: ${exact(unpriced)} of ${exact(calls)} calls have no price. Set one with [[prices]] in backstay.toml; backstay prices lists what is missing.`}
       </p>
     );
   }
-  const summary = unpriced > 0 ? `${costs(cost, unpriced, calls)}, ${count(unpriced)} calls without a price` : `${money(cost)} in all`;
+  const summary = unpriced > 0 ? `${costs(data.totals)}, ${count(unpriced)} calls without a price` : `${money(cost)} in all`;
   return <TimeChart {...shared} title="Cost" summary={summary} series={series} show={(value) => (value === null ? "–" : money(value))} height={110} />;
 }
 

@@ -1,13 +1,13 @@
 // One call: how far its answers get, and everything about it on one axis of time.
-import type { Alerts, CallPage as Data } from "../api/types";
-import { absolute, clock, costs, count, day, duration, exact, money, percent, plural, words } from "../format";
+import type { CallPage as Data } from "../api/types";
+import { absolute, clock, costs, count, day, duration, errorShare, exact, money, percent, plural, words } from "../format";
 import { Link, setParams, usePlace } from "../router";
 import { ApiError } from "../api/client";
 import { useQuery } from "../query";
-import { address, ends, RANGES, RANGE_WORDS, spanOf, withParams } from "../url";
+import { address, ends, RANGES, RANGE_WORDS, settled, spanOf, withParams } from "../url";
 import { Answer, Empty, Failed } from "../parts/state";
 import { FirstCall } from "../parts/lessons";
-import { Shape } from "../parts/signs";
+import { Firing } from "../parts/firing";
 import { Choice, Figure, Segments } from "../parts/choose";
 import { CallCharts } from "./CallCharts";
 import { Releases, Rungs, Targets, TopFailures } from "./CallTables";
@@ -17,7 +17,7 @@ export function CallDetailPage({ call }: { call: string }) {
   const span = spanOf(params);
   const filters = { release: params.get("release"), target: params.get("target") };
   const path = () => {
-    const { since, until } = ends(span, Date.now());
+    const { since, until } = ends(span, settled(span, Date.now()));
     return address(`/calls/${encodeURIComponent(call)}`, { ...filters, since_ms: since, until_ms: until });
   };
   const query = useQuery<Data>(JSON.stringify(["call", call, span, filters]), path, { live: "range" in span });
@@ -56,25 +56,6 @@ export function CallDetailPage({ call }: { call: string }) {
         </Answer>
       )}
     </main>
-  );
-}
-
-/** The alerts of this call, before anything else. */
-function Firing({ call }: { call: string }) {
-  const query = useQuery<Alerts>("alerts", () => "/alerts");
-  const firing = (query.data?.firing ?? []).filter((alert) => alert.call === call && alert.state === "firing");
-  if (firing.length === 0) return null;
-  return (
-    <div class={`notice ${firing.some((alert) => alert.severity === "page") ? "bad" : "warn"}`} role="alert">
-      <ul>
-        {firing.map((alert) => (
-          <li key={alert.id}>
-            <Shape tone={alert.severity === "page" ? "bad" : "warn"} /> {alert.summary}{" "}
-            <Link to={address("/alerts", { id: alert.id })}>Evidence</Link>
-          </li>
-        ))}
-      </ul>
-    </div>
   );
 }
 
@@ -149,7 +130,7 @@ function between(since: number, until: number): string {
 function Sums({ data }: { data: Data }) {
   const { totals, settings } = data;
   const counted = totals.calls - totals.neutral;
-  const rate = counted > 0 ? totals.errors / counted : null;
+  const rate = errorShare(totals);
   const good = (totals.outcomes["ok"] ?? 0) + (totals.outcomes["repaired"] ?? 0);
   const { stale, static: fixed, message } = totals.degraded;
   const degraded = stale + fixed + message;
@@ -188,7 +169,7 @@ function Sums({ data }: { data: Data }) {
               : null
         }
       >
-        {totals.free === totals.calls && totals.calls > 0 ? "free" : costs(totals.cost_usd, totals.unpriced, totals.calls)}
+        {costs(totals)}
       </Figure>
       <Figure name="Degraded" note={degraded > 0 ? parts({ stale, static: fixed, message }) : "nothing took an answer's place"}>
         {count(degraded)}

@@ -1,6 +1,6 @@
 // The side of the page of a call: the ladder, its failures, its targets, its releases.
 import type { CallPage } from "../api/types";
-import { count, costs, duration, exact, percent, shortRelease, words } from "../format";
+import { absolute, count, costs, duration, errorShare, exact, percent, shortRelease, words } from "../format";
 import { steps, verdicts, worst } from "../ladder";
 import { Link, setParams, usePlace } from "../router";
 import { withParams } from "../url";
@@ -116,9 +116,9 @@ export function Targets({ data }: { data: CallPage }) {
                   <Pick name="target" value={each.target} chosen={chosen} none="no target" />
                 </th>
                 <td class="number">{count(each.calls)}</td>
-                <td class="number">{percent(each.calls > 0 ? each.errors / each.calls : null)}</td>
+                <td class="number">{percent(errorShare(each))}</td>
                 <td class="number">{duration(each.latency?.p95)}</td>
-                <td class="number">{costs(each.cost_usd, 0, each.calls)}</td>
+                <td class="number">{costs(each)}</td>
               </tr>
             ))}
           </tbody>
@@ -137,6 +137,12 @@ function Pick(props: { name: string; value: string | null; chosen: string | null
       {shown}
     </button>
   );
+}
+
+/** When something was, known to one point of the charts: its beginning would be said to be too long ago. */
+function Seen({ at, data: { step_ms: step, until_ms: until } }: { at: number; data: CallPage }) {
+  if (at + step < until) return <Ago at={at + step} />;
+  return <span title={`since ${absolute(at)}`}>&lt; {duration(step)} ago</span>;
 }
 
 export function Releases({ data }: { data: CallPage }) {
@@ -176,10 +182,10 @@ export function Releases({ data }: { data: CallPage }) {
                   <td class="number">{count(each.calls)}</td>
                   <td class="number">{percent(each.error_rate)}</td>
                   <td class="number">
-                    <Ago at={each.first_ms} />
+                    <Seen at={each.first_ms} data={data} />
                   </td>
                   <td class="number">
-                    <Ago at={each.last_ms} />
+                    <Seen at={each.last_ms} data={data} />
                   </td>
                 </tr>
               ))}

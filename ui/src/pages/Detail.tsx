@@ -3,6 +3,7 @@ import type { Attempt, LogDetail, Report, Usage } from "../api/types";
 import { ApiError } from "../api/client";
 import { absolute, cost, count, duration, exact, words } from "../format";
 import { lines } from "../json";
+import { unanswered } from "../outcome";
 import { Link } from "../router";
 import { useQuery } from "../query";
 import { address } from "../url";
@@ -216,7 +217,7 @@ function Answers({ data: { row, record } }: { data: LogDetail }) {
       <div class="columns">
         <section class="panel">{request === null ? <Missing title="Request" /> : <Body title="Request" text={request} />}</section>
         <section class="panel">
-          {answer === null ? <Missing title="Answer" why={row.outcome_code === "ok" || row.degraded !== "none" ? undefined : "The client got an error."} /> : <Body title="Answer" text={answer} />}
+          {answer === null ? <Missing title="Answer" why={unanswered(row)} /> : <Body title="Answer" text={answer} />}
         </section>
       </div>
     </>

@@ -1,8 +1,9 @@
 // Backstay itself: whether anything is lost, who is kept away, what it costs to have it.
 import type { Health, Prices, Quantiles } from "../api/types";
 import { absolute, count, duration, exact, money, plural, words } from "../format";
+import { books } from "../books";
 import { useQuery, type Query } from "../query";
-import { Ago, Answer } from "../parts/state";
+import { Ago, Answer, Marked } from "../parts/state";
 import { Shape, Sign, type Tone } from "../parts/signs";
 import { Figure } from "../parts/choose";
 import { Snippet } from "../parts/Copy";
@@ -47,7 +48,7 @@ function Summary({ health }: { health: Health }) {
           <ul>
             {summary.problems.map((problem) => (
               <li key={problem}>
-                <Shape tone={tone} /> {problem}
+                <Shape tone={tone} /> <Marked text={problem} />
               </li>
             ))}
           </ul>
@@ -70,11 +71,21 @@ function Summary({ health }: { health: Health }) {
           {count(health.under_way)}
         </Figure>
         <Overhead overhead={health.overhead} />
+        <LastLook alerting={health.alerting} />
         <Figure name="Project" note={project.state === "broken" ? "holds mistakes" : health.draining ? "shutting down" : "loaded"}>
           {plural(project.calls, "call")}
         </Figure>
       </dl>
     </>
+  );
+}
+
+function LastLook({ alerting }: { alerting: Health["alerting"] }) {
+  const { last_look_ms: at, problem } = alerting;
+  return (
+    <Figure name="Last look for alerts" note={problem === null ? "one every 10 s" : "could not judge"} {...(problem === null ? {} : { title: problem })}>
+      {at === null ? <span class="muted">none yet</span> : <Ago at={at} />}
+    </Figure>
   );
 }
 
@@ -99,8 +110,7 @@ function Books({ health }: { health: Health }) {
       </section>
     );
   }
-  const reasons = Object.entries(records.shed).filter(([, lost]) => lost > 0);
-  const shed = reasons.reduce((sum, [, lost]) => sum + lost, 0);
+  const { shed, lost, unplaced } = books(records.shed);
   const holds = records.received === records.stored + records.pending + shed;
   return (
     <section class="panel" aria-labelledby="books">
@@ -113,17 +123,22 @@ function Books({ health }: { health: Health }) {
         <span class="operator">+</span>
         <Term value={records.pending} name="pending" />
         <span class="operator">+</span>
-        <Term value={shed} name="shed" bad={shed > 0} />
+        <Term value={shed} name="shed" bad={lost.length > 0} />
       </div>
       <p>
         {!holds ? (
           <Sign tone="bad">the books do not balance</Sign>
-        ) : shed > 0 ? (
-          <Sign tone="bad">{`given up: ${reasons.map(([reason, lost]) => `${exact(lost)} ${words(reason)}`).join(", ")}`}</Sign>
+        ) : lost.length > 0 ? (
+          <Sign tone="bad">{`lost: ${lost.map(({ reason, records }) => `${exact(records)} ${words(reason)}`).join(", ")}`}</Sign>
         ) : (
           <Sign tone="good">nothing was lost</Sign>
         )}
       </p>
+      {unplaced.map(({ reason, records, why }) => (
+        <p class="muted" key={reason}>
+          {plural(records, "consumer's report")} could not be placed: {why}
+        </p>
+      ))}
       <dl class="facts inline">
         <Fact name="Bodies left out" value={records.bodies_shed} bad />
         <Fact name="Stored after a restart" value={records.replayed} />
@@ -133,6 +148,9 @@ function Books({ health }: { health: Health }) {
         {health.rollups.behind !== null && <Fact name="Sums behind" value={health.rollups.behind} />}
       </dl>
       {records.store_error !== null && <p class="notice bad slim">{records.store_error}</p>}
+      {health.rollups.error !== null && (
+        <p class="notice bad slim">The sums over calls, which the board, the charts and the alerts read, cannot be brought up to date: {health.rollups.error}</p>
+      )}
     </section>
   );
 }

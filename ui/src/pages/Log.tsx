@@ -1,4 +1,5 @@
 // The log of calls: filters in the address, page after page, or following what happens.
+import { Fragment } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
 import type { Board, LogList, LogRow } from "../api/types";
 import { get } from "../api/client";
@@ -6,6 +7,7 @@ import { absolute, clock, cost, count, day, duration, plural, shortRelease, word
 import { liveness, ticks } from "../live";
 import { Link, setParams, usePlace } from "../router";
 import { useQuery } from "../query";
+import { apart, filled, merged, onTop, type Gap, type Rows } from "../rows";
 import { address, logQuery, LOG_FILTERS, RANGES, RANGE_WORDS, spanOf, withParams } from "../url";
 import { Empty, Failed, Loading } from "../parts/state";
 import { FirstCall } from "../parts/lessons";
@@ -16,6 +18,8 @@ import { Cell, Row, Table, type Column } from "../parts/table";
 const PAGE = 50;
 /** Past this many rows the page is told to narrow down: nobody reads on, and browsers get slow. */
 const MOST_ROWS = 2_000;
+/** How far a page that follows goes back at once; what is between is loaded when somebody wants it. */
+const MOST_PAGES = 4;
 
 const OUTCOMES = [
   "ok", "repaired", "timeout", "connection", "rate_limited", "overloaded", "upstream_error", "upstream_auth", "bad_request",
@@ -33,48 +37,53 @@ const COLUMNS: Column[] = [
   { key: "consumer", title: "Consumer" },
 ];
 
-interface Pages {
-  rows: LogRow[];
-  next: string | null;
+interface Pages extends Rows {
+  /** The question that the rows answer; another one is being asked while it differs. */
+  key: string | null;
   loading: boolean;
   error: Error | null;
 }
 
-const NO_PAGES: Pages = { rows: [], next: null, loading: true, error: null };
+const NO_PAGES: Pages = { key: null, rows: [], next: null, gaps: [], loading: true, error: null };
+
+interface Asked extends Pages {
+  /** The rows belong to an earlier question. */
+  previous: boolean;
+  more(): void;
+  again(): void;
+  fill(gap: Gap): void;
+}
+
+const wrong = (error: unknown) => (error instanceof Error ? error : new Error(String(error)));
 
 /** Rows of a question, more of them on demand, new ones on top while `follow`. */
-function usePages(params: URLSearchParams, follow: boolean): Pages & { more(): void; again(): void } {
+function usePages(params: URLSearchParams, follow: boolean): Asked {
   const key = withParams(params, { follow: null }).toString();
   const [pages, setPages] = useState<Pages>(NO_PAGES);
   const [attempt, setAttempt] = useState(0);
   const latest = useRef(pages);
   latest.current = pages;
-  const ask = useRef<(before: string | null) => Promise<void>>(async () => undefined);
+  const ask = useRef<(before: string | null, gap?: Gap) => Promise<void>>(async () => undefined);
 
   useEffect(() => {
     const abort = new AbortController();
     let busy = false;
-    ask.current = async (before) => {
+    ask.current = async (before, gap) => {
       if (busy) return;
       busy = true;
       setPages((old) => ({ ...old, loading: true, error: null }));
-      const query = withParams(logQuery(params, Date.now()), { limit: PAGE, before });
       try {
-        const got = await get<LogList>(address("/log", query), abort.signal);
-        setPages((old) => ({
-          rows: before === null ? got.rows : merged(old.rows, got.rows),
-          next: got.next,
-          loading: false,
-          error: null,
-        }));
+        const got = await page(params, before, abort.signal);
+        if (abort.signal.aborted) return;
+        setPages((old) => ({ ...answered(old, before, got, gap), key, loading: false, error: null }));
       } catch (error) {
         if (abort.signal.aborted) return;
-        setPages((old) => ({ ...old, loading: false, error: error instanceof Error ? error : new Error(String(error)) }));
+        // Rows of another question would stand as if they answered this one.
+        setPages((old) => ({ ...(old.key === key ? old : NO_PAGES), key, loading: false, error: wrong(error) }));
       } finally {
         busy = false;
       }
     };
-    setPages((old) => ({ ...old, loading: true }));
     void ask.current(null);
     return () => abort.abort();
   }, [key, attempt]);
@@ -84,15 +93,12 @@ function usePages(params: URLSearchParams, follow: boolean): Pages & { more(): v
     const abort = new AbortController();
     let busy = false;
     const look = async () => {
-      if (busy || document.hidden || liveness.get() === "paused") return;
+      if (busy || document.hidden || liveness.get() === "paused" || latest.current.key !== key) return;
       busy = true;
       try {
-        const query = withParams(logQuery(params, Date.now()), { limit: PAGE });
-        const got = await get<LogList>(address("/log", query), abort.signal);
-        setPages((old) => {
-          const rows = merged(got.rows, old.rows).slice(0, MOST_ROWS);
-          return { ...old, rows, next: old.next ?? got.next };
-        });
+        const got = await newest(params, latest.current.rows[0]?.id ?? null, abort.signal);
+        if (abort.signal.aborted) return;
+        setPages((old) => (old.key === key ? { ...old, ...onTop(old, got, MOST_ROWS) } : old));
       } catch {
         // The sign at the top of the page tells that the connection is lost.
       } finally {
@@ -107,18 +113,37 @@ function usePages(params: URLSearchParams, follow: boolean): Pages & { more(): v
     };
   }, [key, follow]);
 
+  const more = () => {
+    const { key: of, next } = latest.current;
+    if (of === key && next !== null) void ask.current(next);
+  };
   return {
     ...pages,
-    more: () => void (latest.current.next !== null && ask.current(latest.current.next)),
+    previous: pages.key !== key,
+    more,
     again: () => setAttempt((before) => before + 1),
+    fill: (gap) => void ask.current(gap.next, gap),
   };
 }
 
-/** Both lists in the order of ids, newest first; what is in `newer` wins. */
-export function merged(newer: LogRow[], older: LogRow[]): LogRow[] {
-  const rows = new Map(older.map((row) => [row.id, row]));
-  for (const row of newer) rows.set(row.id, row);
-  return [...rows.values()].sort((a, b) => (a.id < b.id ? 1 : -1));
+function page(params: URLSearchParams, before: string | null, signal: AbortSignal): Promise<LogList> {
+  return get<LogList>(address("/log", withParams(logQuery(params, Date.now()), { limit: PAGE, before })), signal);
+}
+
+/** The newest calls, back to one that is known, but no more than a few pages of them. */
+async function newest(params: URLSearchParams, known: string | null, signal: AbortSignal): Promise<LogList> {
+  let got = await page(params, null, signal);
+  for (let pages = 1; pages < MOST_PAGES && known !== null && apart(got, known); pages += 1) {
+    const below = await page(params, got.next, signal);
+    got = { ...below, rows: merged(got.rows, below.rows) };
+  }
+  return got;
+}
+
+function answered(old: Pages, before: string | null, got: LogList, gap: Gap | undefined): Rows {
+  if (gap !== undefined) return filled(old, gap, got);
+  if (before === null) return { rows: got.rows, next: got.next, gaps: [] };
+  return { rows: merged(old.rows, got.rows), next: got.next, gaps: old.gaps };
 }
 
 export function LogPage() {
@@ -135,7 +160,9 @@ export function LogPage() {
       <Filters />
       {pages.error !== null && pages.rows.length === 0 && <Failed error={pages.error} again={pages.again} />}
       {pages.rows.length > 0 ? (
-        <Rows pages={pages} />
+        <div class={pages.previous ? "answer previous" : "answer"} aria-busy={pages.previous}>
+          <Lines pages={pages} />
+        </div>
       ) : pages.loading ? (
         <Loading what="the log" />
       ) : pages.error === null ? (
@@ -207,7 +234,7 @@ function TargetBox({ value }: { value: string }) {
   );
 }
 
-function Nothing({ filtered, pages }: { filtered: boolean; pages: ReturnType<typeof usePages> }) {
+function Nothing({ filtered, pages }: { filtered: boolean; pages: Asked }) {
   if (pages.next !== null) {
     return (
       <p class="nothing">
@@ -237,17 +264,17 @@ function Nothing({ filtered, pages }: { filtered: boolean; pages: ReturnType<typ
   );
 }
 
-function Rows({ pages }: { pages: ReturnType<typeof usePages> }) {
+function Lines({ pages }: { pages: Asked }) {
   const end = useRef<HTMLDivElement>(null);
-  const { rows, next, loading, error } = pages;
+  const { rows, next, loading, error, previous } = pages;
   const full = rows.length >= MOST_ROWS;
   useEffect(() => {
     const at = end.current;
-    if (at === null || next === null || full) return undefined;
+    if (at === null || next === null || full || previous) return undefined;
     const seen = new IntersectionObserver((entries) => entries.some((entry) => entry.isIntersecting) && pages.more(), { rootMargin: "200px" });
     seen.observe(at);
     return () => seen.disconnect();
-  }, [next, full]);
+  }, [next, full, previous]);
   let before = "";
   return (
     <>
@@ -256,12 +283,18 @@ function Rows({ pages }: { pages: ReturnType<typeof usePages> }) {
           const today = day(row.at_ms);
           const changed = today !== before;
           before = today;
-          return <LogLine row={row} day={changed ? today : null} key={row.id} />;
+          const gap = pages.gaps.find((each) => each.until === row.id);
+          return (
+            <Fragment key={row.id}>
+              {gap !== undefined && <Missed fill={() => pages.fill(gap)} loading={loading} />}
+              <LogLine row={row} day={changed ? today : null} />
+            </Fragment>
+          );
         })}
       </Table>
       <div ref={end} class="more" role="status">
         {error !== null ? (
-          <Failed error={error} again={pages.more} />
+          <Failed error={error} again={next === null ? pages.again : pages.more} />
         ) : loading ? (
           "Loading…"
         ) : full ? (
@@ -275,6 +308,20 @@ function Rows({ pages }: { pages: ReturnType<typeof usePages> }) {
         )}
       </div>
     </>
+  );
+}
+
+/** More calls came while one followed than are shown. */
+function Missed({ fill, loading }: { fill: () => void; loading: boolean }) {
+  return (
+    <Row class="missed">
+      <td role="cell" colSpan={COLUMNS.length}>
+        More calls came in between.{" "}
+        <button type="button" class="small" onClick={fill} disabled={loading}>
+          Load them
+        </button>
+      </td>
+    </Row>
   );
 }
 

@@ -16,6 +16,11 @@ export function Ago({ at, ahead = false }: { at: number; ahead?: boolean }) {
   );
 }
 
+/** A sentence of the server, whose names of files, keys and calls stand in backticks. */
+export function Marked({ text }: { text: string }) {
+  return <>{text.split("`").map((part, at) => (at % 2 === 1 ? <code key={at}>{part}</code> : part))}</>;
+}
+
 /** Stands in for a page that is being asked for; as high as what is to come, so that nothing jumps. */
 export function Loading({ what }: { what: string }) {
   return (
