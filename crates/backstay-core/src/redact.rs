@@ -204,6 +204,9 @@ fn scan(text: &str, personal: bool) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
+/// The length of a UUID with its hyphens.
+const LONG_UUID: usize = 36;
+
 struct Scanner<'t> {
     text: &'t str,
     bytes: &'t [u8],
@@ -219,7 +222,9 @@ impl Scanner<'_> {
             // Outside of its strings a JSON document has nothing but numbers and punctuation.
             Trigger::Digits if personal => {
                 let number = self.card(at, bare).or_else(|| self.phone(at, bare));
-                number.or_else(|| if bare { None } else { self.iban(at.checked_sub(2)?) })
+                let found =
+                    number.or_else(|| if bare { None } else { self.iban(at.checked_sub(2)?) });
+                found.filter(|find| !self.is_in_uuid(find))
             }
             Trigger::Assign => self.assigned(at, bare),
             Trigger::Joint | Trigger::Prefix | Trigger::At | Trigger::Capital if bare => None,
@@ -227,7 +232,8 @@ impl Scanner<'_> {
             Trigger::Prefix => self.token(at),
             Trigger::Capital => {
                 let secret = self.prefixed(at).or_else(|| self.token(at));
-                secret.or_else(|| if personal { self.iban(at) } else { None })
+                let iban = || if personal { self.iban(at) } else { None };
+                secret.or_else(|| iban().filter(|find| !self.is_in_uuid(find)))
             }
             Trigger::At => {
                 // In addresses of pages it is encoded.
@@ -240,6 +246,16 @@ impl Scanner<'_> {
             }
             Trigger::None | Trigger::Quote | Trigger::Digits => None,
         }
+    }
+
+    /// Whether it is a part of a UUID whose digits happen to pass a check.
+    fn is_in_uuid(&self, find: &Find) -> bool {
+        let inside = |byte: &&u8| byte.is_ascii_hexdigit() || **byte == b'-';
+        let before = self.slice(find.start.saturating_sub(LONG_UUID), find.start);
+        let start = find.start - before.iter().rev().take_while(inside).count();
+        let uuid = self.slice(start, start + LONG_UUID);
+        let whole = uuid.iter().take_while(inside).count() == LONG_UUID;
+        whole && [8, 13, 18, 23].iter().all(|&at| uuid.get(at) == Some(&b'-'))
     }
 
     fn get(&self, at: usize) -> Option<u8> {
@@ -286,13 +302,15 @@ impl Scanner<'_> {
     /// Where the word begins whose last letters are before `at`, at most `longest` bytes back; letters of
     /// an escape such as `\n` are none of it.
     fn word_before(&self, at: usize, longest: usize, inside: impl Fn(u8) -> bool) -> usize {
-        let before = self.slice(at.saturating_sub(longest).max(self.kept), at);
+        // A little further, so that all letters of an escape are seen.
+        let before = self.slice(at.saturating_sub(longest + 6).max(self.kept), at);
         let start = at - before.iter().rev().take_while(|&&b| inside(b)).count();
+        let first = at.saturating_sub(longest);
         if start.checked_sub(1).is_none_or(|b| self.get(b) != Some(b'\\')) || !self.escaped(start) {
-            return start;
+            return start.max(first);
         }
         // `\njohn@…`, `\u00e9john@…`.
-        at.min(start + if self.get(start) == Some(b'u') { 5 } else { 1 })
+        at.min(start + if self.get(start) == Some(b'u') { 5 } else { 1 }).max(first)
     }
 
     /// A key whose first word ends at the `-` or `_` at `at`.
@@ -301,7 +319,7 @@ impl Scanner<'_> {
         if rest.starts_with(b"-----BEGIN") {
             return self.pem(at);
         }
-        // Further back than the longest word, so that the letters of an escape are seen.
+        // Further back than the longest word, so that a longer one is none.
         let start = self.word_before(at, shapes::LONGEST_HEAD + 6, |b| b.is_ascii_alphanumeric());
         let known = shapes::keys(self.slice(start, at)).iter().find_map(|key| {
             let body = at + key.joint.len();
@@ -473,7 +491,9 @@ impl Scanner<'_> {
         let local = |b: u8| b.is_ascii_alphanumeric() || b"._%+-".contains(&b) || is_latin(b);
         let mut start = self.word_before(at, 64, local);
         // In JSON that is pure ASCII a letter such as ü is an escape.
-        while self.slice(start.saturating_sub(6).max(self.kept), start).starts_with(b"\\u0") {
+        while self.slice(start.saturating_sub(6).max(self.kept), start).starts_with(b"\\u0")
+            && self.escaped(start - 5)
+        {
             start = self.word_before(start - 6, 64, local).min(start - 6);
         }
         while !self.text.is_char_boundary(start) {
@@ -585,8 +605,7 @@ impl Scanner<'_> {
     }
 
     /// Two letters of a country, two digits, as many more as that country has, and the check of ISO 13616
-    /// (mod 97 is 1). Spaces may stand in it, or a hyphen after every four, which no UUID has; small
-    /// letters are as good.
+    /// (mod 97 is 1). Spaces and hyphens may stand in it; small letters are as good.
     fn iban(&self, at: usize) -> Option<Find> {
         let &[a, b, c, d] = self.slice(at, at + 4) else { return None };
         if !c.is_ascii_digit() || !d.is_ascii_digit() || at < self.kept {
@@ -596,21 +615,19 @@ impl Scanner<'_> {
         if !self.begins(at) {
             return None;
         }
-        let (mut body, mut gap, mut hyphens) = (Vec::with_capacity(length), false, 0);
+        let (mut body, mut gap) = (Vec::with_capacity(length), false);
         for (index, &byte) in self.slice(at, at + 2 * length).iter().enumerate() {
             if byte.is_ascii_alphanumeric() {
                 body.push(byte.to_ascii_uppercase());
                 gap = false;
-            } else if !gap && (byte == b' ' || (byte == b'-' && body.len().is_multiple_of(4))) {
-                hyphens += usize::from(byte == b'-');
+            } else if matches!(byte, b' ' | b'-') && !gap {
                 gap = true;
             } else {
                 return None;
             }
             if body.len() == length {
                 let end = at + index + 1;
-                let grouped = hyphens == 0 || hyphens == (length - 1) / 4;
-                let right = grouped && self.ends(end) && shapes::mod_97(&body) == 1;
+                let right = self.ends(end) && shapes::mod_97(&body) == 1;
                 return right.then_some(Find { start: at, end, label: "iban" });
             }
         }
