@@ -226,7 +226,7 @@ async fn the_log_is_filtered_paged_and_told_whole() {
     }
     assert_eq!(paged, ids, "every row once");
 
-    let entry = get(&gateway, &format!("log/{}", ids[1])).await;
+    let entry = get(&gateway, &format!("log/{}", fails[0])).await;
     assert_eq!(
         (&entry["row"]["outcome"], &entry["row"]["call"]),
         (&json!("upstream_error"), &json!("fails"))
