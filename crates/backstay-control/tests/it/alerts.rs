@@ -135,8 +135,8 @@ async fn broken_answers_are_told_within_the_published_delay() {
         let changes = gateway.ten_seconds(1).await;
         assert_eq!(changes, [], "nothing is wrong");
     }
-    // 100 calls a minute, of which 3 in 100 have a field of the wrong type.
-    gateway.faults("{ fault = \"wrong-type\", rate = \"3%\" }");
+    // 100 calls a minute, of which 3 in 100 are malformed JSON.
+    gateway.faults("{ fault = \"malformed-json\", rate = \"3%\" }");
     let mut seen = Vec::new();
     for look in 0..40 * 6_u32 {
         let calls = if look % 3 == 0 { 16 } else { 17 };
@@ -150,11 +150,11 @@ async fn broken_answers_are_told_within_the_published_delay() {
     let first = |rule| seen.iter().find(|(_, it)| it.alert.subject.rule == rule);
     let (minutes, quality) = first(Rule::Quality).expect("the rung is named");
     assert!(*minutes <= 10.0, "after {minutes} minutes");
-    assert_eq!(quality.alert.subject.detail.as_deref(), Some("schema_valid"));
+    assert_eq!(quality.alert.subject.detail.as_deref(), Some("parsed"));
     let (minutes, error_rate) = first(Rule::ErrorRate).expect("the share of failures is told");
     assert!(*minutes <= 30.0, "after {minutes} minutes");
     let alert = &error_rate.alert;
-    assert_eq!(alert.top_failure.as_deref(), Some("schema"));
+    assert_eq!(alert.top_failure.as_deref(), Some("malformed"));
     assert_eq!(alert.release.as_deref(), Some("extract@1"));
     assert_eq!(alert.samples.len(), 3, "{alert:?}");
     let store = gateway.alerts();

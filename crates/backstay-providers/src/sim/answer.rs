@@ -136,6 +136,7 @@ const fn is_about_json(says: Says) -> bool {
     match says {
         Says::FencedJson
         | Says::ProseJson
+        | Says::MalformedJson
         | Says::RenamedField
         | Says::WrongType
         | Says::ExtraField
@@ -165,6 +166,7 @@ fn change(answer: Answer, says: Says) -> Answer {
         Says::Empty => Answer { content: Content::Text(String::new()), stop: Stop::End, ..answer },
         Says::FencedJson
         | Says::ProseJson
+        | Says::MalformedJson
         | Says::RenamedField
         | Says::WrongType
         | Says::ExtraField
@@ -210,6 +212,7 @@ fn json_text(mut value: Value, seed: u64, says: Option<Says>) -> String {
             object.shift_remove(name);
         }),
         Some(Says::FencedJson) => return format!("```json\n{value:#}\n```"),
+        Some(Says::MalformedJson) => return unquoted(&value.to_string()),
         Some(Says::ProseJson) => {
             let word = dice::pick(&WORDS, seed).copied().unwrap_or_default();
             return format!(
@@ -229,6 +232,12 @@ fn json_text(mut value: Value, seed: u64, says: Option<Says>) -> String {
         | None => {}
     }
     value.to_string()
+}
+
+/// The same without its last quote, or a word that is no JSON where it has none.
+fn unquoted(json: &str) -> String {
+    json.rsplit_once('"')
+        .map_or_else(|| "undefined".to_owned(), |(head, tail)| [head, tail].concat())
 }
 
 /// Alters the first field of the outermost object that has one; a value without any field is

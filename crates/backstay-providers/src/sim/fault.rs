@@ -93,6 +93,7 @@ pub(super) enum Says {
     Refusal,
     FencedJson,
     ProseJson,
+    MalformedJson,
     RenamedField,
     WrongType,
     ExtraField,
@@ -261,6 +262,9 @@ faults! {
     ProseJson "prose-json" Effect::Says(Says::ProseJson),
         Seen::Mended, Seen::Mended,
         "The JSON answer stands between sentences.";
+    MalformedJson "malformed-json" Effect::Says(Says::MalformedJson),
+        fails(Class::Malformed), fails(Class::Malformed),
+        "The JSON answer is none: a quote is missing.";
     RenamedField "renamed-field" Effect::Says(Says::RenamedField),
         fails(Class::Schema), fails(Class::Schema),
         "A field of the JSON answer has another name.";

@@ -43,7 +43,7 @@ const fn class(
     Class { code, word, status, before_next, degrades }
 }
 
-const CLASSES: [Class; 17] = [
+const CLASSES: [Class; 18] = [
     class("timeout_headers", "timeout", (504, 1, true)),
     class("timeout_first_token", "timeout", (504, 1, true)),
     class("timeout_idle", "timeout", (504, 1, true)),
@@ -64,6 +64,7 @@ const CLASSES: [Class; 17] = [
     class("truncated_length", "truncated", (502, 1, true)),
     class("truncated_stream", "truncated", (502, 1, true)),
     // The model is shown its mistake once.
+    class("malformed", "malformed", (502, 2, true)),
     class("schema", "schema", (502, 2, true)),
 ];
 
@@ -89,7 +90,7 @@ const fn json(name: &'static str, fate: Fate) -> Row {
     Row(name, [Good, Good, fate, fate])
 }
 
-const ROWS: [Row; 44] = [
+const ROWS: [Row; 45] = [
     all("ok", Good),
     // The pause that the provider asks for does not fit the deadline …
     all("429-retry-after", Fails("rate_limited", 1)),
@@ -136,6 +137,7 @@ const ROWS: [Row; 44] = [
     ),
     json("fenced-json", Mended),
     json("prose-json", Mended),
+    json("malformed-json", Fails("malformed", 3)),
     json("renamed-field", Fails("schema", 3)),
     json("wrong-type", Fails("schema", 3)),
     json("extra-field", Fails("schema", 3)),
