@@ -36,7 +36,8 @@ pub(crate) fn run(workspace: &Workspace) -> anyhow::Result<bool> {
     serve.args(["serve", text(&project)?, "--listen", "127.0.0.1:0"]);
     let server = Server::start(&mut serve, &dir.join("serve.log"), READY)?;
     let address = server.url.trim_start_matches("http://").to_owned();
-    let asked = bench(workspace, &["ask-log", text(&store)?, "--server", &address])?;
+    let asked =
+        bench(workspace, &["ask-log", text(&store)?, "--server", &address, "--times", "5"])?;
     let status = fs::read_to_string(format!("/proc/{}/status", server.pid()))?;
     drop(server);
     println!("shortening it");
