@@ -1,7 +1,7 @@
 //! A histogram that is kept for a long time: sparse, mergeable, exact in its counts.
 //!
 //! Values fall into logarithmic buckets by integer arithmetic alone, so that any two programs agree to
-//! the bit: an octave has [`STEPS`] buckets of equal width, values below `2 · STEPS` have one each. A
+//! the bit: an octave has `STEPS` buckets of equal width, values below `2 · STEPS` have one each. A
 //! bucket is at most 1/64 of its lower bound wide and is told by its middle: a quantile is off by at
 //! most 0.8 %. The scheme is that of `HdrHistogram` (G. Tene) with six significant bits.
 
