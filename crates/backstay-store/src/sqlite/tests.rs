@@ -163,8 +163,13 @@ fn questions_use_their_index() {
     assert!(failures.contains("call_failed"), "{failures}");
     let page = plan(&Filter { before: Some(full(NOON, 9).id), ..filter() });
     assert!(page.contains("(id<?)"), "{page}");
-    for plan in [by_call, failures, page] {
-        assert!(!plan.contains("TEMP B-TREE"), "{plan}");
+    let target = || Some("openai/gpt-5-mini".to_owned());
+    let by_target = plan(&Filter { target: target(), ..filter() });
+    assert!(by_target.contains("SEARCH a EXISTS USING INTEGER PRIMARY KEY"), "{by_target}");
+    let of_call = plan(&Filter { call: Some("a".to_owned()), target: target(), ..filter() });
+    let failed = plan(&Filter { target: target(), failures_only: true, ..filter() });
+    for plan in [by_call, failures, page, by_target, of_call, failed] {
+        assert!(!plan.contains("TEMP B-TREE") && !plan.contains("AUTOMATIC"), "{plan}");
     }
 }
 
