@@ -46,7 +46,7 @@ use crate::{
 const MOST_SCHEMAS: usize = 256;
 
 /// So many calls are known by the provider's ids of their answers.
-const MOST_ANSWERS: usize = 1 << 16;
+const MOST_ANSWERS: usize = 1 << 15;
 
 /// Where records go.
 #[derive(Debug)]

@@ -34,7 +34,7 @@ use process::Process;
 use series::{DIRECTIONS, MODES, OUTCOMES, Series, VARIANTS};
 
 /// So many calls are remembered by their ids, so that what their consumers say of them counts for them.
-const MOST_REMEMBERED: usize = 1 << 16;
+const MOST_REMEMBERED: usize = 1 << 15;
 
 /// Alerts that fire: call (empty for the gateway itself), rule, how many. Whoever evaluates the rules
 /// stores the whole list.
