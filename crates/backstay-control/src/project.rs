@@ -33,6 +33,20 @@ pub fn load(dir: &Path) -> Result<Project, Vec<Mistake>> {
     config::check(&read(dir)?)
 }
 
+/// Where the project in `dir` keeps its store, whatever else is wrong with the project.
+///
+/// # Errors
+/// The mistakes of `backstay.toml`, if they leave that open; one for a file that cannot be read.
+pub fn store_path(dir: &Path) -> Result<PathBuf, Vec<Mistake>> {
+    let mut reader = Reader::of(dir)?;
+    let text = reader.file("backstay.toml").unwrap_or_default();
+    if !reader.mistakes.is_empty() {
+        return Err(reader.mistakes);
+    }
+    let store = config::store_of(&SourceFile { path: "backstay.toml".to_owned(), text })?;
+    Ok(dir.join(store.path))
+}
+
 /// A mistake for each secret of a project that `resolve` cannot find.
 ///
 /// # Errors
@@ -52,12 +66,7 @@ pub fn check_secrets(
 /// # Errors
 /// A mistake for each file that cannot be read, is too large or is not UTF-8.
 pub fn read(dir: &Path) -> Result<Sources, Vec<Mistake>> {
-    if !dir.is_dir() {
-        let remedy = "name the directory of a project, or make one with `backstay init DIR`";
-        let reason = "there is no such directory";
-        return Err(vec![whole_file(&dir.display().to_string(), reason.to_owned(), remedy)]);
-    }
-    let mut reader = Reader { dir, mistakes: Vec::new() };
+    let mut reader = Reader::of(dir)?;
     let root = reader.file("backstay.toml");
     let names = reader.names("calls", true);
     if names.len() > MAX_CALLS {
@@ -82,7 +91,16 @@ struct Reader<'a> {
     mistakes: Vec<Mistake>,
 }
 
-impl Reader<'_> {
+impl<'a> Reader<'a> {
+    fn of(dir: &'a Path) -> Result<Self, Vec<Mistake>> {
+        if dir.is_dir() {
+            return Ok(Self { dir, mistakes: Vec::new() });
+        }
+        let remedy = "name the directory of a project, or make one with `backstay init DIR`";
+        let reason = "there is no such directory";
+        Err(vec![whole_file(&dir.display().to_string(), reason.to_owned(), remedy)])
+    }
+
     fn call(&mut self, name: String, root: Option<&str>) -> CallSources {
         let main = self.file(&format!("calls/{name}/call.toml"));
         let wanted = files_of_call(root, main.as_deref().unwrap_or_default());

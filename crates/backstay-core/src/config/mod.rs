@@ -124,6 +124,25 @@ pub fn check(sources: &Sources) -> Result<Project, Vec<Mistake>> {
     }
 }
 
+/// Where things are kept, whatever else is wrong with the project: who looks for what happened in the
+/// night must not have to mend it first.
+///
+/// # Errors
+/// The mistakes of `backstay.toml`, if they leave that open.
+pub fn store_of(root: &SourceFile) -> Result<StoreConfig, Vec<Mistake>> {
+    let toml = Toml::parse(root)?;
+    let shaped = shape::PROJECT.check(&toml);
+    let is_open = |path: &Vec<String>| path.first().is_none_or(|name| name == "store");
+    if shaped.broken.iter().any(is_open) {
+        return Err(shaped.mistakes);
+    }
+    let store = match shaped.sound.get("store") {
+        Some(store) => read(store, &toml).map_err(|found| vec![found])?,
+        None => file::StoreFile::default(),
+    };
+    Ok(StoreConfig { path: store.path.into() })
+}
+
 /// Reads a value whose shape was found right.
 fn read<T: DeserializeOwned>(value: &Value, toml: &Toml<'_>) -> Result<T, Mistake> {
     T::deserialize(value).map_err(|error| {

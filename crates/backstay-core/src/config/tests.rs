@@ -59,6 +59,19 @@ fn an_empty_project_is_valid() {
 }
 
 #[test]
+fn the_store_is_found_whatever_else_is_wrong() {
+    let store = |text: &str| {
+        store_of(&SourceFile { path: "backstay.toml".to_owned(), text: text.to_owned() })
+    };
+    let path = |text| store(text).unwrap().path;
+    assert_eq!(path(""), PathBuf::from(".backstay"));
+    assert_eq!(path("[srever]\nlisten = 7\n[store]\npath = \"kept\""), PathBuf::from("kept"));
+    for unclear in ["[store]\npaht = \"kept\"", "store = 7", "[store]\npath = \"\"", "[store"] {
+        assert_eq!(store(unclear).unwrap_err().len(), 1, "{unclear}");
+    }
+}
+
+#[test]
 fn telemetry_is_sent_where_it_can_be_and_without_secrets_in_the_open() {
     let root = "[otlp]\nendpoint = \"collector:4318\"\nsample = 2\nprotocol = \"http/json\"\n\
                 headers = { authorization = \"Bearer x\", \"a b\" = \"c\" }\n";

@@ -6,16 +6,15 @@ use std::time::Duration;
 use anyhow::bail;
 use backstay_control::{
     notify::{Fault, Receivers},
-    project::load,
+    project,
 };
 use backstay_core::{
     alert::{Alert, Rule, Severity, Silence, Stage, Subject},
-    config::Project,
     record::{CallId, Variant},
 };
 use backstay_store::{AlertStore, SqliteAlerts, alerts::AlertFilter};
 
-use super::{fill_random, now_ms, runtime, store_path};
+use super::{fill_random, mend, now_ms, runtime, sound_project, store_path};
 use crate::{
     cli::{AlertsAction, AlertsArgs, SilenceArgs, begins},
     exit::Exit,
@@ -58,7 +57,7 @@ fn list(args: &AlertsArgs) -> anyhow::Result<Exit> {
 }
 
 fn test(args: &AlertsArgs, names: &[String]) -> anyhow::Result<Exit> {
-    let project = sound_project(args)?;
+    let project = sound_project(&args.dir)?;
     let (receivers, _) = Receivers::build(&args.dir, &project, project.server.listen);
     let all = || receivers.names().map(|(name, _)| name.to_owned()).collect();
     let names: Vec<String> = if names.is_empty() { all() } else { names.to_vec() };
@@ -109,14 +108,13 @@ fn test_alert() -> anyhow::Result<Alert> {
 }
 
 fn add_silence(args: &AlertsArgs, silence: &SilenceArgs) -> anyhow::Result<Exit> {
-    let path = store_path(&args.dir)?;
-    let project = sound_project(args)?;
-    let mut store = SqliteAlerts::open(path)?;
+    let mut store = SqliteAlerts::open(store_path(&args.dir)?)?;
     if let Some(call) = &silence.call {
         let filter = AlertFilter { call: Some(call.clone()), limit: 1, ..AlertFilter::default() };
         // A silence of a mistyped name would hide nothing, and nobody would notice.
-        if !project.calls.contains_key(call) && store.history(&filter)?.is_empty() {
-            let known: Vec<_> = project.calls.keys().map(String::as_str).collect();
+        let calls = project::read(&args.dir).map_err(|found| mend(&found))?.calls;
+        let known: Vec<_> = calls.iter().map(|call| call.name.as_str()).collect();
+        if !known.contains(&call.as_str()) && store.history(&filter)?.is_empty() {
             bail!("there is no call `{call}`; there are {}", known.join(", "));
         }
     }
@@ -159,13 +157,6 @@ fn silences(args: &AlertsArgs) -> anyhow::Result<Exit> {
     silences.retain(|silence| silence.expires_ms > now_ms);
     render::silences(&silences, now_ms, args.json)?;
     Ok(Exit::Ok)
-}
-
-fn sound_project(args: &AlertsArgs) -> anyhow::Result<Project> {
-    load(&args.dir).map_err(|mistakes| {
-        render::mistakes(&mistakes);
-        anyhow::anyhow!("the project has mistakes; mend them first")
-    })
 }
 
 fn fresh_id(now_ms: u64) -> anyhow::Result<CallId> {

@@ -3,8 +3,8 @@
 use std::{fs, path::Path};
 
 use anyhow::{Context, bail};
-use backstay_control::project::load;
 
+use super::sound_project;
 use crate::{
     cli::{ExportArgs, ExportKind},
     exit::Exit,
@@ -14,13 +14,7 @@ use crate::{
 
 pub(crate) fn run(args: &ExportArgs) -> anyhow::Result<Exit> {
     let (ExportKind::Prometheus(what) | ExportKind::Grafana(what)) = &args.kind;
-    let project = match load(&what.dir) {
-        Ok(project) => project,
-        Err(mistakes) => {
-            render::mistakes(&mistakes);
-            bail!("the project has mistakes; mend them first");
-        }
-    };
+    let project = sound_project(&what.dir)?;
     let mut files = match &args.kind {
         ExportKind::Prometheus(_) => prometheus(&project)?,
         ExportKind::Grafana(_) => grafana(&project)?,

@@ -20,9 +20,9 @@ use std::{
 };
 
 use anyhow::{Context, bail};
-use backstay_control::{compile::privacy, project::load};
+use backstay_control::{compile::privacy, project};
 use backstay_core::{
-    config::Project,
+    config::{Mistake, Project},
     privacy::{Privacy, PseudonymKey},
 };
 use backstay_store::pseudonym_key;
@@ -70,29 +70,28 @@ fn fill_random(bytes: &mut [u8]) -> anyhow::Result<()> {
 
 /// Where the project in `dir` keeps its store.
 fn store_path(dir: &Path) -> anyhow::Result<PathBuf> {
-    Ok(project_and_store(dir)?.1)
+    let store = project::store_path(dir).map_err(|found| mend(&found))?;
+    // Else a key made in the wrong directory would look as good as any.
+    if !dir.join("backstay.toml").exists() && !store.exists() {
+        bail!("there is no project in {}; name its directory with --dir", dir.display());
+    }
+    Ok(store)
 }
 
-fn project_and_store(dir: &Path) -> anyhow::Result<(Project, PathBuf)> {
-    match load(dir) {
-        Ok(project) => {
-            let store = dir.join(&project.store.path);
-            // Else a key made in the wrong directory would look as good as any.
-            if !dir.join("backstay.toml").exists() && !store.exists() {
-                bail!("there is no project in {}; name its directory with --dir", dir.display());
-            }
-            Ok((project, store))
-        }
-        Err(mistakes) => {
-            render::mistakes(&mistakes);
-            bail!("the project has mistakes; mend them first")
-        }
-    }
+/// The project in `dir`, which must be without mistakes.
+fn sound_project(dir: &Path) -> anyhow::Result<Project> {
+    project::load(dir).map_err(|found| mend(&found))
+}
+
+/// Tells the mistakes of a project.
+fn mend(mistakes: &[Mistake]) -> anyhow::Error {
+    render::mistakes(mistakes);
+    anyhow::anyhow!("the project has mistakes; mend them first")
 }
 
 /// Every name that the calls of `unit` may be kept under in the project in `dir`.
 fn names_of(unit: &str, dir: &Path) -> anyhow::Result<Vec<String>> {
-    let (project, store) = project_and_store(dir)?;
+    let (store, project) = (store_path(dir)?, sound_project(dir)?);
     let own = pseudonym_key::read(&store)?;
     let own = own.map(|key| PseudonymKey::new(&key)).transpose().map_err(anyhow::Error::msg)?;
     // Not only with the key of today: the project may have named one later, or no more.

@@ -1,24 +1,17 @@
 //! `backstay prices`: what targets cost, and what to write where nobody knows.
 
 use anyhow::bail;
-use backstay_control::project::load;
 use backstay_core::{
     config::Project,
     price::{Price, quote::Quote, table::Table},
     release::TargetName,
 };
 
-use super::now_ms;
+use super::{now_ms, sound_project};
 use crate::{cli::PricesArgs, exit::Exit, render};
 
 pub(crate) fn run(args: &PricesArgs) -> anyhow::Result<Exit> {
-    let project = match load(&args.dir) {
-        Ok(project) => project,
-        Err(mistakes) => {
-            render::mistakes(&mistakes);
-            bail!("the project has mistakes; mend them first")
-        }
-    };
+    let project = sound_project(&args.dir)?;
     let rows = if args.models.is_empty() {
         let quotes = project.quotes().into_iter();
         quotes.map(|(target, quote)| (target.to_string(), quote)).collect()

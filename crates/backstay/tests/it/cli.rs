@@ -113,7 +113,7 @@ fn check_finds_every_mistake_at_once() {
             .with_call("worse", "[degrade]\norder = [\"static\"]\n");
     project.write("calls/worse/user.j2", "Hello {{ name\n");
     let mut text = sessions(&project, &[&["check"], &["check", "--json"], &["check", "nowhere"]]);
-    text += &sessions(&project, &[&["serve"], &["log"]]);
+    text += &sessions(&project, &[&["serve"], &["log", "--unit", "user-1"]]);
     same("check", &text);
 }
 
@@ -203,6 +203,32 @@ fn a_directory_without_a_project_has_no_log_and_no_keys() {
         assert!(ran.stderr.contains("there is no project in ."), "{ran:?}");
     }
     assert_eq!(fs::read_dir(scratch.path()).unwrap().count(), 0, "nothing was made");
+}
+
+/// A mistake that somebody makes in the night must not hide what happened before it.
+#[test]
+fn mistakes_in_a_project_do_not_hide_its_log() {
+    let project = with_log();
+    let id = project.run(&["log", "--json"]).lines()[0]["id"].as_str().unwrap().to_owned();
+    project.write("calls/fine/call.toml", "[budget]\n[budget]\n");
+    project.write("backstay.toml", &format!("{SIM}[lgo]\nbodies = \"1d\"\n"));
+    assert_eq!(project.run(&["check"]).code, 1);
+    let commands: [&[&str]; 5] = [
+        &["log"],
+        &["show", &id],
+        &["alerts"],
+        &["alerts", "silence", "--call", "fine", "--for", "2h", "--reason", "known"],
+        &["keys", "list"],
+    ];
+    for args in commands {
+        let ran = project.run(args);
+        assert_eq!(ran.code, 0, "{ran:?}");
+        assert!(!ran.stderr.contains("mistake"), "{ran:?}");
+    }
+    project.write("backstay.toml", "[store]\npaht = \"elsewhere\"\n");
+    let ran = project.run(&["log"]);
+    assert_eq!(ran.code, 1);
+    assert!(ran.stderr.contains("backstay.toml:2:1: store.paht"), "{ran:?}");
 }
 
 #[test]
