@@ -8,17 +8,21 @@ const base = given("BACKSTAY_URL_LITTLE");
 const ids = {};
 let browser;
 
+/** Tells what the consumer of a call found. */
+const said = (id, ok, reason) =>
+  fetch(`${base}/v1/outcomes`, {
+    method: "POST",
+    headers: { "content-type": "application/json" },
+    body: JSON.stringify({ call_id: id, ok, reason }),
+  });
+
 before(async () => {
   browser = await launch();
   for (let time = 0; time < 3; time += 1) ids.greet = await call(base, "greet");
   ids.stream = await call(base, "greet", { stream: true });
   ids.schema = await call(base, "extract-invoice");
   ids.quote = await call(base, "quote");
-  await fetch(`${base}/v1/outcomes`, {
-    method: "POST",
-    headers: { "content-type": "application/json" },
-    body: JSON.stringify({ call_id: ids.greet, ok: false, reason: "It greeted nobody." }),
-  });
+  await said(ids.greet, false, "It greeted nobody.");
   for (const id of Object.values(ids)) await stored(base, id);
 });
 after(() => browser.close());
@@ -27,6 +31,7 @@ test("pages with a few calls", (t) =>
   sound(t, browser, base, [
     ["/calls/greet", "greet"],
     ["/calls/extract-invoice?latency=lines", "extract-invoice"],
+    ["/log?verdict=useless", "Log"],
     [`/log/${ids.schema}`, ids.schema],
     [`/log/${ids.stream}`, ids.stream],
   ]));
@@ -132,6 +137,37 @@ test("the log filters", () =>
     await until(page, "all are back", () => document.querySelectorAll("tbody tr").length === 6);
     await page.getByRole("searchbox", { name: "Id" }).fill(ids.quote);
     await until(page, "one has that id", () => document.querySelectorAll("tbody tr").length === 1);
+  }));
+
+test("the consumer's rung leads to what the consumers said", () =>
+  visit(browser, base, {}, async (page) => {
+    page.expect.push(/status of 400/);
+    const listed = () => page.locator("tbody .row-link").evaluateAll((links) => links.map((link) => link.getAttribute("href")));
+    const rows = (many) => until(page, `${many} are listed`, (many) => document.querySelectorAll("tbody tr").length === many, many);
+    await loaded(page, "/calls/greet", "greet");
+    await page.getByRole("link", { name: "of no use", exact: true }).click();
+    await until(page, "the log is asked", () => /call=greet/.test(location.search) && /verdict=useless/.test(location.search));
+    await rows(1);
+    assert.deepEqual(await listed(), [`/log/${ids.greet}`]);
+    assert.match(await page.innerText("tbody"), /of no use/);
+    const consumer = page.getByLabel("Consumer", { exact: true });
+    assert.equal(await consumer.inputValue(), "useless");
+    await consumer.focus();
+    await page.keyboard.type("not");
+    await until(page, "the keyboard reaches it", () => /verdict=unheard/.test(location.search));
+    await rows(3);
+    assert.ok(!(await listed()).includes(`/log/${ids.greet}`));
+    await page.goBack();
+    await rows(1);
+    await page.goForward();
+    await rows(3);
+    await page.getByRole("button", { name: "Follow" }).click();
+    await page.getByRole("button", { name: "Following" }).waitFor();
+    await said(ids.stream, true, "It greeted.");
+    await rows(2);
+    assert.ok(!(await listed()).includes(`/log/${ids.stream}`), "it was heard of meanwhile");
+    await loaded(page, "/log?verdict=loud", "Log");
+    await until(page, "a wrong address says what is right", () => /`?verdict`? has to be/.test(document.body.innerText));
   }));
 
 test("a call shows its attempts, and the mistake beside the answer", () =>

@@ -201,6 +201,7 @@ function log(query) {
     (!query.get("call") || row.call === query.get("call")) && (!query.get("release") || row.release === query.get("release")) &&
     (!query.get("target") || row.target === query.get("target")) && (!query.get("outcome") || [row.outcome, row.outcome_code].includes(query.get("outcome"))) &&
     (query.get("failed") !== "true" || (row.outcome !== "ok" && row.outcome !== "repaired")) && (query.get("degraded") !== "true" || row.degraded !== "none") &&
+    (!query.get("verdict") || row.consumer_ok === { useful: true, useless: false, unheard: null }[query.get("verdict")]) &&
     (!query.get("since_ms") || row.at_ms >= Number(query.get("since_ms"))) && (!query.get("until_ms") || row.at_ms < Number(query.get("until_ms"))) &&
     (!query.get("q") || row.id.startsWith(query.get("q")));
   if (!before) rows.push(...fresh.filter(fits).slice(0, limit));

@@ -25,6 +25,13 @@ describe("following", () => {
     expect(got.gaps).toEqual([]);
   });
 
+  test("what is no answer any more goes, as far as the page reaches", () => {
+    const got = onTop(known, { rows: [...rows(12, 10), ...rows(7, 6)], next: id(6) }, 100);
+    expect(numbers(got.rows)).toEqual([12, 11, 10, 7, 6, 5, 4, 3, 2, 1]);
+    expect(onTop(known, { rows: rows(4, 4), next: null }, 100).rows).toEqual(rows(4, 4));
+    expect(onTop(known, { rows: [], next: id(5) }, 100).rows).toEqual(rows(4, 1));
+  });
+
   test("more new calls than a page leave a gap, which pages fill", () => {
     let got = onTop(known, page(30, 26), 100);
     expect(got.gaps).toEqual([{ next: id(26), until: id(10) }]);

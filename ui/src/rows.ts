@@ -27,12 +27,17 @@ export function apart(page: LogList, known: string): boolean {
   return page.next !== null && page.next > known;
 }
 
-/** The newest calls on top of those that are here already, `most` in all. */
+/**
+ * The newest calls on top of those that are here already, `most` in all. As far down as the page reaches
+ * it says what there is: what it leaves out is no answer to the question any more, as when a consumer was
+ * heard of meanwhile.
+ */
 export function onTop(old: Rows, got: LogList, most: number): Rows {
   const newest = old.rows[0]?.id;
   if (newest === undefined) return { rows: got.rows, next: got.next, gaps: [] };
   const gap = got.next !== null && apart(got, newest) ? [{ next: got.next, until: newest }] : [];
-  const rows = merged(got.rows, old.rows).slice(0, most);
+  const below = old.rows.filter((row) => got.next !== null && row.id < got.next);
+  const rows = merged(got.rows, below).slice(0, most);
   const last = rows.at(-1)?.id ?? newest;
   return { rows, next: old.next, gaps: [...gap, ...old.gaps].filter((each) => each.until >= last) };
 }

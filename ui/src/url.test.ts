@@ -34,6 +34,7 @@ test("parameters come and go, in one order", () => {
 test("the log is asked for what the address holds, and nothing else", () => {
   const query = logQuery(params("call=hello&failed=1&follow=1&x=y&since=1000&until=2000"), 9_000);
   expect(query.toString()).toBe("call=hello&failed=true&since_ms=1000&until_ms=2000");
+  expect(logQuery(params("verdict=useless&call=hello"), 9_000).toString()).toBe("call=hello&verdict=useless");
   expect(logQuery(params("range=1h"), 3_601_000).toString()).toBe("since_ms=1000");
   expect(logQuery(params(""), 9_000).toString()).toBe("");
 });

@@ -66,7 +66,7 @@ export function address(path: string, params: URLSearchParams | Record<string, s
 }
 
 /** The filters of the log that an address may hold, as the API names them. */
-export const LOG_FILTERS = ["call", "release", "target", "outcome", "failed", "degraded", "unit", "q"] as const;
+export const LOG_FILTERS = ["call", "release", "target", "outcome", "failed", "degraded", "verdict", "unit", "q"] as const;
 
 /** What the log is asked for: the filters, and the time if it is limited. */
 export function logQuery(params: URLSearchParams, now: number): URLSearchParams {

@@ -3,7 +3,7 @@
 
 mod alerts;
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use backstay_core::rollup::Level;
 use backstay_core::{
@@ -18,6 +18,7 @@ use proptest::prelude::*;
 use crate::{
     Appended, Entry, ErrorKind, Filter, KeyRow, Lookup, ModelSeen, RecordReader, RecordStore,
     RegistryStore, Retained, Retention, RollupFilter, RollupReader, StoreError, StoredCall,
+    Verdict,
 };
 
 /// 2026-11-23, noon.
@@ -199,6 +200,29 @@ pub(crate) fn appending_again_changes_nothing(open: impl Fn() -> Opened) {
     assert_eq!(once.unwrap().reports, expected);
     let rows = store.reader.calls(&Filter::default()).unwrap();
     assert_eq!(rows.iter().map(|row| row.consumer_ok).collect::<Vec<_>>(), [Some(true)]);
+}
+
+pub(crate) fn the_last_verdict_of_a_call_is_the_one_that_is_asked_for(open: impl Fn() -> Opened) {
+    let mut store = open();
+    let midnight = NOON + DAY / 2;
+    let calls = [midnight - 2, midnight - 1, midnight, midnight + 1].map(|at| full(at, at));
+    store.writer.append(&calls.clone().map(call)).unwrap();
+    let [early, changed, late, silent] = calls.map(|record| record.id);
+    let of = |verdict| Filter { verdict: Some(verdict), ..Filter::default() };
+    assert_eq!(ids(&*store.reader, &of(Verdict::Unheard)), [silent, late, changed, early]);
+    let told = |call_id, ok, after| Entry::Outcome(report(call_id, ok, NOON + after));
+    let said = [told(early, true, 1), told(changed, true, 2), told(late, false, 3)];
+    store.writer.append(&said).unwrap();
+    assert_eq!(ids(&*store.reader, &of(Verdict::Useful)), [changed, early]);
+    // It is the last that was stored that counts, whenever its consumer says it was made.
+    store.writer.append(&[told(changed, false, 0), told(late, false, 9)]).unwrap();
+    let asked = |verdict| ids(&*store.reader, &of(verdict));
+    assert_eq!(Verdict::ALL.map(asked), [vec![early], vec![late, changed], vec![silent]]);
+    let counted = |verdict| store.reader.counts(&of(verdict)).unwrap().calls;
+    assert_eq!(Verdict::ALL.map(counted), [1, 2, 1]);
+    let followed = Filter { after: Some(0), ..of(Verdict::Useless) };
+    assert_eq!(ids(&*store.reader, &followed), [changed, late], "in the order of storing");
+    assert_eq!(ids(&*store.reader, &Filter { limit: 1, ..of(Verdict::Useless) }), [late]);
 }
 
 pub(crate) fn a_report_without_its_day_is_counted(open: impl Fn() -> Opened) {
@@ -458,6 +482,7 @@ prop_compose! {
         ],
         units in prop::sample::subsequence(vec!["alice", "bob"], 0..2),
         flags in any::<(bool, bool)>(),
+        verdict in prop::option::weighted(0.3, prop::sample::select(Verdict::ALL.to_vec())),
         since in prop::option::of(0..4 * DAY),
         until in prop::option::of(0..4 * DAY),
         limit in 0..40usize,
@@ -470,6 +495,7 @@ prop_compose! {
             units: units.into_iter().map(str::to_owned).collect(),
             failures_only: flags.0,
             degraded_only: flags.1,
+            verdict,
             since_ms: since.map(|age| NOON - age),
             until_ms: until.map(|age| NOON - age),
             limit,
@@ -483,16 +509,29 @@ pub(crate) fn filters_select_what_they_say(open: impl Fn() -> Opened) {
     let cases = ProptestConfig { cases: 40, ..ProptestConfig::default() };
     let records = prop::collection::vec(any_record(), 0..40);
     let filters = prop::collection::vec(any_filter(), 1..10);
+    // Verdicts on calls by their place, in the order in which they come; some calls have several.
+    let verdicts = prop::collection::vec((any::<prop::sample::Index>(), any::<bool>()), 0..40);
     let mut runner = proptest::test_runner::TestRunner::new(cases);
-    let result = runner.run(&(records, filters), |(mut records, filters)| {
+    let result = runner.run(&(records, verdicts, filters), |(mut records, verdicts, filters)| {
         let mut store = open();
         for (n, record) in (0..).zip(&mut records) {
             record.id = id(record.id.unix_millis(), n);
         }
         store.writer.append(&records.iter().cloned().map(call).collect::<Vec<_>>()).unwrap();
+        let mut last = BTreeMap::new();
+        for (at_ms, (place, ok)) in (NOON..).zip(verdicts).filter(|_| !records.is_empty()) {
+            let call_id = place.get(&records).id;
+            // Each says something else: the same once more would change nothing.
+            let reason = Some(at_ms.to_string());
+            let report = OutcomeReport { reason, ..report(call_id, ok, at_ms) };
+            store.writer.append(&[Entry::Outcome(report)]).unwrap();
+            last.insert(call_id, ok);
+        }
         records.sort_unstable_by_key(|record| std::cmp::Reverse(record.id));
         for filter in filters {
-            let admitted: Vec<_> = records.iter().filter(|record| filter.admits(record)).collect();
+            let admits =
+                |record: &&CallRecord| filter.admits(record, last.get(&record.id).copied());
+            let admitted: Vec<_> = records.iter().filter(admits).collect();
             let page: Vec<_> = admitted.iter().take(filter.limit).map(|record| record.id).collect();
             prop_assert_eq!(ids(&*store.reader, &filter), page.clone());
             let counts = store.reader.counts(&filter).unwrap();
@@ -519,6 +558,7 @@ macro_rules! conformance {
                 @tests $open;
                 a_record_reads_back_whole,
                 appending_again_changes_nothing,
+                the_last_verdict_of_a_call_is_the_one_that_is_asked_for,
                 a_report_without_its_day_is_counted,
                 a_report_finds_its_call_by_the_providers_id,
                 calls_are_summed_where_they_began,

@@ -26,7 +26,7 @@ pub mod sqlite;
 pub use alerts::AlertStore;
 pub use error::{ErrorKind, StoreError};
 pub use memory::MemoryStore;
-pub use query::{CallRow, Counts, Filter, Lookup, StoredCall};
+pub use query::{CallRow, Counts, Filter, Lookup, StoredCall, Verdict};
 pub use recorder::{Accounting, Limits, Recorder};
 pub use rollup::{ModelSeen, Rollup, RollupFilter, RollupReader};
 pub use spool::Spool;

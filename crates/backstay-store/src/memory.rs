@@ -179,7 +179,7 @@ impl RecordReader for MemoryStore {
         let mut found: Vec<&StoredCall> = inner
             .calls
             .iter()
-            .filter(|stored| filter.admits(&stored.record))
+            .filter(|stored| filter.admits(&stored.record, consumer_ok(stored)))
             .filter(|stored| filter.after.is_none_or(|after| stored.seq > after))
             .collect();
         if filter.after.is_none() {
@@ -216,7 +216,9 @@ impl RecordReader for MemoryStore {
 
     fn counts(&self, filter: &Filter) -> Result<Counts, StoreError> {
         let mut counts = Counts::default();
-        for stored in self.lock().calls.iter().filter(|stored| filter.admits(&stored.record)) {
+        let inner = self.lock();
+        let admitted = |stored: &&StoredCall| filter.admits(&stored.record, consumer_ok(stored));
+        for stored in inner.calls.iter().filter(admitted) {
             counts.add(stored.record.outcome, stored.record.degraded, 1);
         }
         Ok(counts.sorted())
@@ -287,6 +289,11 @@ fn day_of(id: CallId) -> Day {
     Day::of_millis(id.unix_millis())
 }
 
+/// What the consumer said last.
+fn consumer_ok(stored: &StoredCall) -> Option<bool> {
+    stored.reports.last().map(|report| report.ok)
+}
+
 fn row(stored: &StoredCall) -> CallRow {
     let record = stored.record.clone();
     CallRow {
@@ -309,7 +316,7 @@ fn row(stored: &StoredCall) -> CallRow {
         model: record.model,
         target: record.attempts.last().map(|attempt| attempt.target.clone()),
         attempts: u32::try_from(record.attempts.len()).unwrap_or(u32::MAX),
-        consumer_ok: stored.reports.last().map(|report| report.ok),
+        consumer_ok: consumer_ok(stored),
     }
 }
 

@@ -12,6 +12,47 @@ pub(crate) const MAX_ROWS: usize = 10_000;
 /// The most ids that [`Lookup::Ambiguous`] names.
 pub(crate) const MAX_AMBIGUOUS: u8 = 8;
 
+/// What the consumer of an answer said of it last, if anything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It was of use.
+    Useful,
+    /// It was of no use.
+    Useless,
+    /// Nothing was heard.
+    Unheard,
+}
+
+impl Verdict {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Useful, Self::Useless, Self::Unheard];
+
+    /// The name in queries and addresses: `useless`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Useful => "useful",
+            Self::Useless => "useless",
+            Self::Unheard => "unheard",
+        }
+    }
+
+    /// The one that goes by `text`.
+    #[must_use]
+    pub fn named(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|verdict| verdict.name() == text)
+    }
+
+    /// As [`CallRow::consumer_ok`] has it.
+    pub(crate) const fn consumer_ok(self) -> Option<bool> {
+        match self {
+            Self::Useful => Some(true),
+            Self::Useless => Some(false),
+            Self::Unheard => None,
+        }
+    }
+}
+
 /// Which calls are meant: those that satisfy every field that is set.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Filter {
@@ -29,6 +70,8 @@ pub struct Filter {
     pub failures_only: bool,
     /// Only calls that were answered with something else than a model's answer.
     pub degraded_only: bool,
+    /// Only calls of which their consumer said this last, as far as reports are stored by now.
+    pub verdict: Option<Verdict>,
     /// Started at or after this, in milliseconds since the epoch.
     pub since_ms: Option<u64>,
     /// Started before this, in milliseconds since the epoch.
@@ -52,6 +95,7 @@ impl Default for Filter {
             outcomes: Vec::new(),
             failures_only: false,
             degraded_only: false,
+            verdict: None,
             since_ms: None,
             until_ms: None,
             before: None,
@@ -73,8 +117,9 @@ impl Filter {
             .collect()
     }
 
-    /// Whether the filter lets `record` through, `after` and `limit` aside.
-    pub(crate) fn admits(&self, record: &CallRecord) -> bool {
+    /// Whether the filter lets `record` through with what its consumer said last, `after` and `limit`
+    /// aside.
+    pub(crate) fn admits(&self, record: &CallRecord, consumer_ok: Option<bool>) -> bool {
         let started = record.id.unix_millis();
         self.call.as_ref().is_none_or(|call| *call == record.call)
             && self.release.as_ref().is_none_or(|own| Some(own) == record.release.as_ref())
@@ -86,6 +131,7 @@ impl Filter {
                 || record.unit.as_ref().is_some_and(|unit| self.units.contains(unit)))
             && (!self.failures_only || record.outcome.failure().is_some())
             && (!self.degraded_only || record.degraded != Degraded::None)
+            && self.verdict.is_none_or(|verdict| verdict.consumer_ok() == consumer_ok)
             && self.since_ms.is_none_or(|since| started >= since)
             && self.until_ms.is_none_or(|until| started < until)
             && self.before.is_none_or(|before| record.id < before)

@@ -7,7 +7,11 @@ mod manual;
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use backstay_store::Verdict;
+use clap::{
+    Args, Parser, Subcommand, ValueEnum,
+    builder::{PossibleValuesParser, TypedValueParser},
+};
 
 pub(crate) use alerts::{AlertsAction, AlertsArgs, SilenceArgs, begins};
 
@@ -65,7 +69,8 @@ pub(crate) enum Command {
     /// Lists calls, newest first.
     #[command(
         after_help = "Examples:\n  backstay log\n  backstay log --call extract-invoice --outcome schema\n  \
-        backstay log --failed --since 1h --json\n  backstay log --follow"
+        backstay log --failed --since 1h --json\n  backstay log --verdict useless --since 1d\n  \
+        backstay log --follow"
     )]
     Log(LogArgs),
     /// Shows one call: its attempts, what was wrong, what was answered and why.
@@ -246,6 +251,10 @@ pub(crate) struct LogArgs {
     /// Only degraded calls.
     #[arg(long)]
     pub(crate) degraded: bool,
+    /// Only calls of which their consumer said this last, unheard if nothing yet; not with --follow,
+    /// for it is said after the call.
+    #[arg(long, value_parser = verdicts(), conflicts_with = "follow")]
+    pub(crate) verdict: Option<Verdict>,
     /// Only the last while: 15m, 1h, 2d.
     #[arg(long, value_parser = duration)]
     pub(crate) since: Option<Duration>,
@@ -392,6 +401,12 @@ fn verbosity(text: &str) -> Result<String, String> {
 
 fn address(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| "write an IP address and a port, such as 127.0.0.1:4800".to_owned())
+}
+
+/// A verdict of a consumer by its name.
+fn verdicts() -> impl TypedValueParser<Value = Verdict> {
+    PossibleValuesParser::new(Verdict::ALL.map(Verdict::name))
+        .try_map(|name| Verdict::named(&name).ok_or("there is no such verdict"))
 }
 
 /// A duration as the project files write it.

@@ -1855,6 +1855,8 @@ export interface operations {
                 failed?: boolean;
                 /** @description Only calls that were answered with something else than a model's answer. */
                 degraded?: boolean;
+                /** @description What the consumer of the answer said last: `useful`, `useless`, or `unheard` if nothing was said. */
+                verdict?: string;
                 /** @description What the variant was assigned to. */
                 unit?: string;
                 /** @description Started at or after this. */

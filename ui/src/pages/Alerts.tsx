@@ -3,6 +3,7 @@ import { useState } from "preact/hooks";
 import type { Alert, AlertHistory, Alerts, RuleCall, RuleState, RuleView, Silences } from "../api/types";
 import { ApiError, get } from "../api/client";
 import { absolute, duration, inUnit, plural, words } from "../format";
+import { evidence, type Evidence } from "../evidence";
 import { Link, setParams, usePlace } from "../router";
 import { useQuery } from "../query";
 import { address, oneOf } from "../url";
@@ -147,11 +148,7 @@ function AlertCard({ alert, chosen }: { alert: Alert; chosen: boolean }) {
               {sample.slice(0, 8)}…{sample.slice(-4)}
             </Link>
           ))}
-          {alert.call !== null && (
-            <Link to={address("/log", { call: alert.call, failed: 1, since: alert.started_ms - 300_000, until: alert.resolved_ms ?? Date.now() })}>
-              all failed calls since then
-            </Link>
-          )}
+          {alert.call !== null && <EvidenceLink of={evidence(alert, Date.now())} />}
         </p>
       )}
       <p class="muted row">
@@ -177,6 +174,10 @@ function AlertCard({ alert, chosen }: { alert: Alert; chosen: boolean }) {
       </p>
     </article>
   );
+}
+
+function EvidenceLink({ of: { filters, text } }: { of: Evidence }) {
+  return <Link to={address("/log", filters)}>{text}</Link>;
 }
 
 const ORDER: RuleState[] = ["firing", "pending", "ok", "learning", "insufficient", "off"];

@@ -55,6 +55,13 @@ export function Rungs({ data, log }: { data: CallPage; log: string }) {
         {said.heard === 0
           ? "No consumer has said yet what an answer was worth: POST /v1/outcomes."
           : `Coverage ${percent(said.coverage)}: so many calls heard from their consumer.`}
+        {said.heard > 0 && (
+          <>
+            {" "}
+            See those <Link to={narrowed(log, { verdict: "useless" })}>of no use</Link> and those{" "}
+            <Link to={narrowed(log, { verdict: "unheard" })}>not heard of</Link>.
+          </>
+        )}
       </p>
     </section>
   );

@@ -3,6 +3,7 @@ import { Fragment } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
 import type { Board, LogList, LogRow } from "../api/types";
 import { get } from "../api/client";
+import { VERDICTS } from "../outcome";
 import { absolute, clock, cost, count, day, duration, plural, shortRelease, words } from "../format";
 import { liveness, ticks } from "../live";
 import { Link, setParams, usePlace } from "../router";
@@ -186,6 +187,7 @@ function Filters() {
       <Choice label="Release" name="release" value={params.get("release")} any="All releases" all={[...new Set(releases)].map((name) => [name, name])} />
       <TargetBox value={params.get("target") ?? ""} />
       <Choice label="Outcome" name="outcome" value={params.get("outcome")} any="All outcomes" all={OUTCOMES} />
+      <Choice label="Consumer" name="verdict" value={params.get("verdict")} any="Any verdict" all={VERDICTS} />
       <span class="field">
         <span>Only</span>
         <span class="row">

@@ -9,7 +9,7 @@ use backstay_core::{
     record::{CallId, Outcome},
     rollup::Level,
 };
-use backstay_store::{CallRow, Filter, RecordReader};
+use backstay_store::{CallRow, Filter, RecordReader, Verdict};
 
 use super::history::{Entry, History, Limits};
 
@@ -31,7 +31,7 @@ fn weight(alert: &Alert, entry: &Entry) -> u64 {
         Rule::LatencyBudget => entry.slow,
         Rule::LatencyBaseline => entry.unusual,
         Rule::FirstToken => entry.late,
-        Rule::Quality if subject.detail.as_deref() == Some("consumer") => entry.useless,
+        Rule::Quality if of_consumers(alert) => entry.useless,
         Rule::Quality => all_if(stops_before(subject.detail.as_deref(), outcome)),
         Rule::BreakerOpen | Rule::Credentials => {
             all_if(outcome.is_error() && entry.key.target == subject.target)
@@ -40,6 +40,11 @@ fn weight(alert: &Alert, entry: &Entry) -> u64 {
         Rule::TokensIn | Rule::TokensOut | Rule::Coverage | Rule::NoTraffic => entry.calls,
         Rule::ModelDrift | Rule::Shed => 0,
     }
+}
+
+/// Whether it is what consumers said that made the alert.
+fn of_consumers(alert: &Alert) -> bool {
+    alert.subject.rule == Rule::Quality && alert.subject.detail.as_deref() == Some("consumer")
 }
 
 /// Whether an answer with this outcome stood on the rung right below the one of that name.
@@ -99,13 +104,18 @@ pub(super) fn samples(
         | Rule::Shed
         | Rule::ModelDrift => Level::Hour.millis(),
     };
+    let verdict = verdict(alert);
+    // What is younger than an hour may still be heard of, and was not counted.
+    let aged = subject.rule == Rule::Coverage;
     let filter = Filter {
         call: (!subject.call.is_empty()).then(|| subject.call.clone()),
         release: subject.release.clone(),
         target: subject.target.clone(),
         outcomes: outcomes(alert),
+        verdict,
         since_ms: Some(now_ms.saturating_sub(back)),
-        limit: LOOKED_THROUGH,
+        until_ms: aged.then(|| now_ms.saturating_sub(Level::Hour.millis())),
+        limit: if verdict.is_some() { SAMPLES } else { LOOKED_THROUGH },
         ..Filter::default()
     };
     let mut rows = match records.calls(&filter) {
@@ -119,6 +129,27 @@ pub(super) fn samples(
     rows.into_iter().take(SAMPLES).map(|row| row.id).collect()
 }
 
+/// What consumers said of the calls that are looked for, where that made the alert.
+fn verdict(alert: &Alert) -> Option<Verdict> {
+    match alert.subject.rule {
+        Rule::Quality => of_consumers(alert).then_some(Verdict::Useless),
+        Rule::Coverage => Some(Verdict::Unheard),
+        Rule::ErrorRate
+        | Rule::BurnRate
+        | Rule::LatencyBudget
+        | Rule::LatencyBaseline
+        | Rule::FirstToken
+        | Rule::TokensIn
+        | Rule::TokensOut
+        | Rule::NoTraffic
+        | Rule::BreakerOpen
+        | Rule::Credentials
+        | Rule::Unpriced
+        | Rule::Shed
+        | Rule::ModelDrift => None,
+    }
+}
+
 /// The outcomes of the calls that are looked for; empty means all.
 fn outcomes(alert: &Alert) -> Vec<Outcome> {
     let of = |holds: &dyn Fn(Outcome) -> bool| -> Vec<Outcome> {
@@ -127,12 +158,16 @@ fn outcomes(alert: &Alert) -> Vec<Outcome> {
     match alert.subject.rule {
         Rule::ErrorRate | Rule::BurnRate => of(&Outcome::is_error),
         Rule::Quality => of(&|outcome| stops_before(alert.subject.detail.as_deref(), outcome)),
+        // Of a call that says nothing of the model nothing is expected to be heard.
+        Rule::Coverage => {
+            let answered = [Outcome::Ok, Outcome::Repaired].into_iter();
+            answered.chain(of(&|outcome| outcome.rung().is_some())).collect()
+        }
         Rule::LatencyBudget
         | Rule::LatencyBaseline
         | Rule::FirstToken
         | Rule::TokensIn
         | Rule::TokensOut
-        | Rule::Coverage
         | Rule::NoTraffic
         | Rule::BreakerOpen
         | Rule::Credentials
@@ -161,12 +196,9 @@ fn pick(alert: &Alert, limits: Option<&Limits>, rows: &mut Vec<CallRow>) {
         Rule::FirstToken => rows.retain(|row| row.first_token_us > limits.first_us),
         Rule::TokensIn => by_length(rows, &|row| row.usage.map(|usage| usage.input)),
         Rule::TokensOut => by_length(rows, &|row| row.usage.map(|usage| usage.output)),
-        Rule::Quality if alert.subject.detail.as_deref() == Some("consumer") => {
-            rows.retain(|row| row.consumer_ok == Some(false));
-        }
-        Rule::Coverage => rows.retain(|row| row.consumer_ok.is_none()),
         Rule::BreakerOpen | Rule::Credentials => rows.sort_by_key(|row| !row.outcome.is_error()),
         Rule::Quality
+        | Rule::Coverage
         | Rule::ErrorRate
         | Rule::BurnRate
         | Rule::NoTraffic
@@ -175,3 +207,6 @@ fn pick(alert: &Alert, limits: Option<&Limits>, rows: &mut Vec<CallRow>) {
         | Rule::ModelDrift => {}
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,7 +7,7 @@ use axum::{
     extract::{Path, State, rejection::PathRejection},
 };
 use backstay_core::record::{CallId, Outcome};
-use backstay_store::{CallRow, Filter, Lookup, RecordReader, StoreError, StoredCall};
+use backstay_store::{CallRow, Filter, Lookup, RecordReader, StoreError, StoredCall, Verdict};
 use http::Uri;
 use serde::Deserialize;
 use tokio::time::Instant;
@@ -49,6 +49,8 @@ struct LogQuery {
     failed: Option<bool>,
     /// Only calls that were answered with something else than a model's answer.
     degraded: Option<bool>,
+    /// What the consumer of the answer said last: `useful`, `useless`, or `unheard` if nothing was said.
+    verdict: Option<String>,
     /// What the variant was assigned to.
     unit: Option<String>,
     /// Started at or after this.
@@ -161,6 +163,7 @@ impl LogQuery {
             outcomes: self.outcome.as_deref().map_or(Ok(Vec::new()), outcomes)?,
             failures_only: self.failed == Some(true),
             degraded_only: self.degraded == Some(true),
+            verdict: self.verdict.as_deref().map(verdict).transpose()?,
             since_ms: Some(oldest.max(newest.saturating_sub(FARTHEST_DAYS * DAY_MS))),
             until_ms: Some(newest),
             before,
@@ -185,6 +188,12 @@ fn outcomes(names: &str) -> Result<Vec<Outcome>, ApiError> {
         all.extend(found);
     }
     Ok(all)
+}
+
+fn verdict(name: &str) -> Result<Verdict, ApiError> {
+    Verdict::named(name).ok_or_else(|| {
+        ApiError::bad("verdict", "`verdict` has to be `useful`, `useless` or `unheard`")
+    })
 }
 
 /// One call, or the few that its beginning fits.

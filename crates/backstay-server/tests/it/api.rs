@@ -251,6 +251,35 @@ async fn the_log_is_filtered_paged_and_told_whole() {
 }
 
 #[tokio::test]
+async fn the_log_is_filtered_by_what_consumers_said_last() {
+    let upstream = Upstream::start().await;
+    let gateway = Gateway::start(&files(&upstream)).await;
+    let (good, bad) = (call(&gateway, "chat").await, call(&gateway, "chat").await);
+    let silent = call(&gateway, "fails").await;
+    let said = async |id: &str, ok: bool| {
+        let verdict = json!({ "call_id": id, "ok": ok });
+        assert_eq!(gateway.send(Ask::json("/v1/outcomes", &verdict)).await.status, 202);
+        gateway.flushed().await;
+    };
+    let listed = async |query: &str| -> Vec<String> {
+        let page = get(&gateway, &format!("log?{query}")).await;
+        let rows = page["rows"].as_array().unwrap();
+        rows.iter().map(|row| row["id"].as_str().unwrap().to_owned()).collect()
+    };
+    gateway.flushed().await;
+    assert_eq!(listed("verdict=unheard").await.len(), 3);
+    assert_eq!(listed("verdict=useless").await, [""; 0]);
+    said(&good, false).await;
+    said(&bad, false).await;
+    assert_eq!(listed("verdict=useless&call=chat").await.len(), 2);
+    said(&good, true).await;
+    for (verdict, expected) in [("useful", good), ("useless", bad), ("unheard", silent)] {
+        assert_eq!(listed(&format!("verdict={verdict}")).await, [expected], "{verdict}");
+    }
+    gateway.end().await;
+}
+
+#[tokio::test]
 async fn what_cannot_be_answered_says_which_parameter_and_how_to_mend_it() {
     let upstream = Upstream::start().await;
     let gateway = Gateway::start(&files(&upstream)).await;
@@ -271,6 +300,7 @@ async fn what_cannot_be_answered_says_which_parameter_and_how_to_mend_it() {
         ("log?limit=201", 400, "limit", "1 to 200"),
         ("log?outcome=broken", 400, "outcome", "timeout_headers"),
         ("log?before=17", 400, "before", "next"),
+        ("log?verdict=bad", 400, "verdict", "`useless`"),
         ("log?failed=maybe", 400, "failed", "`true` or `false`"),
         ("log?since_ms=20&until_ms=10", 400, "since_ms", "before"),
         ("log?call=A", 400, "call", "a-z"),

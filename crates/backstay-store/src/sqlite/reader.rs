@@ -25,14 +25,22 @@ use crate::{
     query::{IdRange, MAX_AMBIGUOUS},
 };
 
-const ROW_COLUMNS: &str = "c.seq, c.id, c.call, c.release, c.variant, c.protocol, c.stream, c.unit,
-  c.outcome, c.degraded, c.message, c.latency_us, c.first_token_us, c.overhead_us, c.model, c.target,
-  c.attempts,
-  (SELECT r.ok FROM outcome_report r WHERE r.call_id = c.id ORDER BY r.seq DESC LIMIT 1),
-  c.upstream_id, c.violation_path, c.violation_rule, c.violation_reason, c.fingerprint, c.finish,
-  c.traceparent, c.input_tokens, c.output_tokens, c.cache_read_tokens, c.cache_write_tokens,
-  c.cache_write_1h_tokens, c.input_media_tokens, c.reasoning_tokens, c.output_media_tokens,
-  c.tokens_estimated, c.cost, c.nano_usd";
+/// What the consumer of the call `c` said last. One value for each call that is looked at, by the index
+/// of reports: SQLite makes no join of it.
+const CONSUMER_OK: &str =
+    "(SELECT r.ok FROM outcome_report r WHERE r.call_id = c.id ORDER BY r.seq DESC LIMIT 1)";
+
+fn row_columns() -> String {
+    format!(
+        "c.seq, c.id, c.call, c.release, c.variant, c.protocol, c.stream, c.unit, c.outcome, c.degraded,
+         c.message, c.latency_us, c.first_token_us, c.overhead_us, c.model, c.target, c.attempts,
+         {CONSUMER_OK},
+         c.upstream_id, c.violation_path, c.violation_rule, c.violation_reason, c.fingerprint,
+         c.finish, c.traceparent, c.input_tokens, c.output_tokens, c.cache_read_tokens,
+         c.cache_write_tokens, c.cache_write_1h_tokens, c.input_media_tokens, c.reasoning_tokens,
+         c.output_media_tokens, c.tokens_estimated, c.cost, c.nano_usd"
+    )
+}
 
 /// Where the columns of [`Tokens`] begin among those.
 const ROW_TOKENS: usize = 25;
@@ -87,7 +95,7 @@ impl SqliteReader {
         condition: &str,
         values: &[Box<dyn ToSql>],
     ) -> Result<Vec<CallRow>, StoreError> {
-        let sql = format!("SELECT {ROW_COLUMNS} FROM call c WHERE {condition}");
+        let sql = format!("SELECT {} FROM call c WHERE {condition}", row_columns());
         let found = self.on_day(day, |connection| {
             connection
                 .prepare(&sql)?
@@ -161,7 +169,8 @@ impl SqliteReader {
     fn whole(&self, day: Day, condition: &str, value: &dyn ToSql) -> Result<Lookup, StoreError> {
         let call = self.on_day(day, |connection| {
             let sql = format!(
-                "SELECT {ROW_COLUMNS} FROM call c WHERE {condition} ORDER BY c.id DESC LIMIT 1"
+                "SELECT {} FROM call c WHERE {condition} ORDER BY c.id DESC LIMIT 1",
+                row_columns()
             );
             let found = connection.query_row(&sql, [value], stored_call).optional()?;
             found
@@ -284,6 +293,9 @@ pub(super) fn conditions(filter: &Filter) -> (String, Vec<Box<dyn ToSql>>) {
     }
     if let Some(before) = filter.before {
         and("c.id < ?", Box::new(before.0.as_bytes().to_vec()));
+    }
+    if let Some(verdict) = filter.verdict {
+        and(&format!("{CONSUMER_OK} IS ?"), Box::new(verdict.consumer_ok()));
     }
     // The index of failures is used only where this very condition stands.
     if filter.failures_only

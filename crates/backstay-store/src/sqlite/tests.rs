@@ -11,7 +11,7 @@ use rusqlite::Connection;
 
 use super::{Day, SqliteReader, SqliteRecords, SqliteRegistry};
 use crate::{
-    Entry, ErrorKind, Filter, Lookup, RecordReader, RecordStore, RegistryStore,
+    Entry, ErrorKind, Filter, Lookup, RecordReader, RecordStore, RegistryStore, Verdict,
     conformance::{DAY, NOON, call, found, full},
 };
 
@@ -170,6 +170,21 @@ fn questions_use_their_index() {
     let failed = plan(&Filter { target: target(), failures_only: true, ..filter() });
     for plan in [by_call, failures, page, by_target, of_call, failed] {
         assert!(!plan.contains("TEMP B-TREE") && !plan.contains("AUTOMATIC"), "{plan}");
+    }
+    for verdict in Verdict::ALL.map(Some) {
+        let by_verdict = plan(&Filter { verdict, ..filter() });
+        let of_call = plan(&Filter { call: Some("a".to_owned()), verdict, ..filter() });
+        assert!(of_call.contains("call_by_name (call=?)"), "{of_call}");
+        let failed = plan(&Filter { target: target(), failures_only: true, verdict, ..filter() });
+        assert!(failed.contains("call_failed"), "{failed}");
+        for plan in [by_verdict, of_call, failed] {
+            assert!(plan.contains("SEARCH r USING") && plan.contains("(call_id=?)"), "{plan}");
+            assert!(!plan.contains("AUTOMATIC"), "{plan}");
+            // The few reports of one call are sorted, never the calls.
+            let (calls, reports) = plan.split_once("CORRELATED SCALAR SUBQUERY").unwrap();
+            assert_eq!(calls.matches("TEMP B-TREE").count(), 0, "{plan}");
+            assert_eq!(reports.matches("TEMP B-TREE").count(), 1, "{plan}");
+        }
     }
 }
 

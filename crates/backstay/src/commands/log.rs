@@ -20,6 +20,7 @@ pub(crate) fn run(args: &LogArgs) -> anyhow::Result<Exit> {
         outcomes: outcomes(args)?,
         failures_only: args.failed,
         degraded_only: args.degraded,
+        verdict: args.verdict,
         units: match &args.unit {
             Some(unit) => names_of(unit, &args.dir)?,
             None => Vec::new(),

@@ -42,9 +42,15 @@ fn with_log() -> Project {
         .with_call("lame", "route = [\"sim/empty-content\", \"sim/ok\"]")
         .with_call("dead", "route = [\"sim/400\"]\n[degrade]\norder = [\"error\"]");
     let gateway = project.serve(&[]);
-    for call in ["fine", "lame", "dead"] {
+    let made = ["fine", "lame", "dead"].map(|call| {
         let body = json!({"inputs": {"name": "Ada"}, "unit": "user-17"});
-        http::post(gateway.address, &format!("/v1/calls/{call}"), &[], &body);
+        http::post(gateway.address, &format!("/v1/calls/{call}"), &[], &body)
+    });
+    let id = |answer: http::Answer| answer.header("x-backstay-call-id").unwrap().to_owned();
+    let [fine, lame, _] = made.map(id);
+    for (call_id, ok) in [(fine, false), (lame.clone(), true), (lame, false)] {
+        let verdict = json!({"call_id": call_id, "ok": ok, "reason": "wrong name"});
+        http::post(gateway.address, "/v1/outcomes", &[], &verdict);
     }
     gateway.stop();
     project
@@ -72,12 +78,14 @@ fn help() {
 #[test]
 fn usage() {
     let scratch = tempfile::tempdir().unwrap();
-    let wrong: [&[&str]; 6] = [
+    let wrong: [&[&str]; 8] = [
         &[],
         &["chekc"],
         &["call"],
         &["serve", "--listen", "here"],
         &["log", "--since", "yesterday"],
+        &["log", "--verdict", "bad"],
+        &["log", "--verdict", "useless", "--follow"],
         &["call", "hello", "--input", "a=b", "--inputs", "f.json"],
     ];
     let mut text = String::new();
@@ -243,7 +251,7 @@ fn a_filled_log() {
     }
     let id = |n: usize| lines[n]["id"].as_str().unwrap();
     let mut text = String::new();
-    let commands: [&[&str]; 9] = [
+    let commands: [&[&str]; 13] = [
         &["log"],
         &["log", "--json", "--limit", "1"],
         &["log", "--call", "lame"],
@@ -252,6 +260,10 @@ fn a_filled_log() {
         &["log", "--release", "fine@1"],
         &["log", "--target", "sim/empty-content"],
         &["log", "--degraded"],
+        &["log", "--verdict", "useless", "--call", "lame"],
+        &["log", "--verdict", "unheard"],
+        &["log", "--verdict", "useful"],
+        &["log", "--verdict", "useless", "--limit", "1", "--json"],
         &["log", "--since", "1h", "--limit", "2"],
     ];
     text += &sessions(&project, &commands);

@@ -47,7 +47,7 @@ const VOLATILE: [(&str, &str); 15] = [
     (" *[0-9]+([.][0-9]+)? (µs|ms|s)([ ,)\n])", " <duration>$3"),
     ("127[.]0[.]0[.]1:[0-9]{5}", "127.0.0.1:<port>"),
     (
-        "((created|expires|revoked|at|latency)_ms|(latency|overhead|took|started|first_token)_us|\"ms)\":[0-9]+",
+        "((created|expires|revoked|reported|at|latency)_ms|(latency|overhead|took|started|first_token)_us|\"ms)\":[0-9]+",
         "$1\":0",
     ),
     (" *━+ *", " <bar> "),
