@@ -150,7 +150,7 @@ test("the consumer's rung leads to what the consumers said", () =>
     await rows(1);
     assert.deepEqual(await listed(), [`/log/${ids.greet}`]);
     assert.match(await page.innerText("tbody"), /of no use/);
-    const consumer = page.getByLabel("Consumer", { exact: true });
+    const consumer = page.getByRole("combobox", { name: "Consumer" });
     assert.equal(await consumer.inputValue(), "useless");
     await consumer.focus();
     await page.keyboard.type("not");

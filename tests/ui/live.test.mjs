@@ -67,9 +67,10 @@ test("a lost connection is said, and taken up again", () =>
     page.expect.push(/ERR_INTERNET_DISCONNECTED|ERR_NETWORK_CHANGED|ERR_INCOMPLETE_CHUNKED_ENCODING/);
     await loaded(page, "/", "Board");
     await live(page);
-    // Going offline does not end a stream that is open: the page has to ask anew.
-    await page.context().setOffline(true);
+    // Going offline may end a stream that is open, or leave it: the page has to ask anew.
     await page.getByRole("button", { name: "live" }).click();
+    await page.getByRole("button", { name: "paused" }).waitFor();
+    await page.context().setOffline(true);
     await page.getByRole("button", { name: "paused" }).click();
     await page.getByRole("button", { name: "offline" }).waitFor();
     await until(page, "old data is called old", () => /What you see is of/.test(document.body.innerText));
@@ -100,6 +101,69 @@ test("tabs that nobody sees keep no connection from the one that is looked at", 
     await call(base, "greet");
     await counted(first, before + 2);
     for (const page of pages) assert.deepEqual(page.trouble, []);
+  }));
+
+/** Counts the streams of events that pages begin. */
+function streams(pages) {
+  const begun = new Map();
+  const watch = (page) => page.on("request", (request) => new URL(request.url()).pathname === "/api/v1/events" && begun.set(page, (begun.get(page) ?? 0) + 1));
+  for (const page of pages) watch(page);
+  return { begun, watch };
+}
+
+test("windows that are all seen share one stream, which outlives the one that listens", () =>
+  visit(browser, base, {}, async (first) => {
+    // No window looks of its own accord, as it does now and then: what it knows it has been told.
+    await first.context().addInitScript(() => {
+      const own = window.setInterval;
+      window.setInterval = (work, ms, ...rest) => (ms >= 15_000 ? 0 : own(work, ms, ...rest));
+    });
+    const { begun, watch } = streams([first]);
+    await loaded(first, "/", "Board");
+    await live(first);
+    const before = Number(await first.innerText(".figure dd >> nth=0"));
+    const others = [];
+    // With a stream each, six would take all connections to the server, and the seventh would not load.
+    while (others.length < 7) {
+      const page = await tab(first.context(), base);
+      watch(page);
+      others.push(page);
+      await loaded(page, "/", "Board");
+      await live(page);
+    }
+    assert.deepEqual([...begun.values()], [1]);
+    await call(base, "greet");
+    for (const page of [first, ...others]) await counted(page, before + 1);
+    assert.deepEqual([...begun.values()], [1]);
+
+    await others[0].getByRole("button", { name: "live" }).click();
+    await others[0].getByRole("button", { name: "paused" }).waitFor();
+    await first.close();
+    await call(base, "greet");
+    for (const page of others.slice(1)) await counted(page, before + 2);
+    assert.equal(await others[0].innerText(".figure dd >> nth=0"), String(before + 1), "it stands still");
+    await hide(others[1], true);
+    await call(base, "greet");
+    for (const page of others.slice(2)) await counted(page, before + 3);
+    assert.deepEqual([...begun.entries()].map(([page, times]) => [[first, ...others].indexOf(page), times]), [[0, 1], [2, 1], [3, 1]]);
+    for (const page of others) assert.deepEqual(page.trouble, []);
+  }));
+
+test("where a browser has no locks each window listens for itself", () =>
+  visit(browser, base, {}, async (page) => {
+    // As on http from another machine, which is no secure context.
+    await page.context().addInitScript(() => Object.defineProperty(Navigator.prototype, "locks", { get: () => undefined }));
+    const other = await tab(page.context(), base);
+    const { begun } = streams([page, other]);
+    for (const each of [page, other]) {
+      await loaded(each, "/", "Board");
+      await live(each);
+    }
+    const before = Number(await other.innerText(".figure dd >> nth=0"));
+    await call(base, "greet");
+    for (const each of [page, other]) await counted(each, before + 1);
+    assert.deepEqual([...begun.values()], [1, 1]);
+    assert.deepEqual(other.trouble, []);
   }));
 
 test("a followed log says what it left out, and loads it", () =>

@@ -1,5 +1,7 @@
-// Whether what is shown is what is: the stream of events, and when to ask again.
+// Whether what is shown is what is: what the stream of events says, and when to ask again.
 import { store } from "./store";
+import type { Said } from "./stream";
+import { listen } from "./windows";
 
 export type Liveness = "connecting" | "live" | "paused" | "offline";
 
@@ -11,47 +13,39 @@ export const ticks = store(0);
 /** Counts up whenever an alert has changed. */
 export const alertTicks = store(0);
 
-const FIRST_RETRY_MS = 1_000;
-const LONGEST_RETRY_MS = 30_000;
+/**
+ * Asked once more so long after the last news: they are told as soon as a call has ended, but an answer
+ * that the server gave to another window stands for a second, and the sums over calls come after it.
+ */
+const SETTLED_MS = 1_200;
 /** Asked again even if nothing has happened: windows move on, alerts resolve. */
 const IDLE_MS = 15_000;
 
-let source: EventSource | null = null;
-let retry: ReturnType<typeof setTimeout> | undefined;
-let retryMs = FIRST_RETRY_MS;
+let leave: (() => void) | null = null;
 let wanted = false;
+let settled: ReturnType<typeof setTimeout> | undefined;
 
 const tick = () => ticks.set(ticks.get() + 1);
 
+function hear(said: Said): void {
+  if (said === "alert") alertTicks.set(alertTicks.get() + 1);
+  if (said === "open") liveness.set("live");
+  if (said === "lost") liveness.set("offline");
+  // Also when it is lost: a page that cannot be read any more should say so, and a lost session be noticed.
+  tick();
+  clearTimeout(settled);
+  settled = setTimeout(tick, SETTLED_MS);
+}
+
 function open(): void {
   close();
-  const events = new EventSource("/api/v1/events");
-  source = events;
-  events.onopen = () => {
-    retryMs = FIRST_RETRY_MS;
-    liveness.set("live");
-    tick();
-  };
-  events.addEventListener("tick", tick);
-  events.addEventListener("alert", () => {
-    alertTicks.set(alertTicks.get() + 1);
-    tick();
-  });
-  events.onerror = () => {
-    if (source !== events) return;
-    close();
-    if (!wanted) return;
-    liveness.set("offline");
-    tick(); // a page that cannot be read any more should say so, and a lost session be noticed
-    retry = setTimeout(open, retryMs * (0.75 + Math.random() / 2));
-    retryMs = Math.min(retryMs * 2, LONGEST_RETRY_MS);
-  };
+  leave = listen(hear);
 }
 
 function close(): void {
-  clearTimeout(retry);
-  source?.close();
-  source = null;
+  clearTimeout(settled);
+  leave?.();
+  leave = null;
 }
 
 /** Begins to listen. */
@@ -76,17 +70,14 @@ export function stop(): void {
   liveness.set("connecting");
 }
 
-/**
- * A page that nobody sees listens to nothing: a browser has only some six connections to one server,
- * and the streams of a few forgotten tabs would take them all from the one that is looked at.
- */
+/** A page that nobody sees listens to nothing, and leaves the stream to those that are looked at. */
 function seen(): void {
   if (!wanted) return;
   if (document.hidden) {
     close();
     return;
   }
-  if (source !== null) return;
+  if (leave !== null) return;
   open();
   tick(); // what is shown is as old as the last look
 }
@@ -98,6 +89,3 @@ document.addEventListener("visibilitychange", seen);
 // A page that is left, but kept for the button back, or brought back by it.
 window.addEventListener("pagehide", close);
 window.addEventListener("pageshow", seen);
-window.addEventListener("online", () => {
-  if (wanted && source === null && !document.hidden) open();
-});

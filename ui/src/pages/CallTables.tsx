@@ -49,7 +49,7 @@ export function Rungs({ data, log }: { data: CallPage; log: string }) {
           "No answer was lost."
         ) : (
           <>
-            Most are lost on the way to “{most.title.toLowerCase()}”. <Link to={narrowed(log, { failed: true })}>See failed calls</Link>
+            Most are lost on the way to “{most.title.toLowerCase()}”. <Link to={narrowed(log, { failed: true })}>See failed calls</Link>.
           </>
         )}{" "}
         {said.heard === 0

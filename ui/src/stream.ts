@@ -1,0 +1,49 @@
+// The stream of events: one connection to the server, taken up again whenever it is lost.
+
+/** What a listener hears: the stream begins, is lost, or tells that something is new. */
+export type Said = "open" | "lost" | "tick" | "alert";
+export type Hear = (said: Said) => void;
+
+const FIRST_RETRY_MS = 1_000;
+const LONGEST_RETRY_MS = 30_000;
+
+/** Listens until the function that it returns is called. */
+export function stream(hear: Hear): () => void {
+  let source: EventSource | null = null;
+  let retry: ReturnType<typeof setTimeout> | undefined;
+  let retryMs = FIRST_RETRY_MS;
+
+  const close = () => {
+    clearTimeout(retry);
+    source?.close();
+    source = null;
+  };
+  const open = () => {
+    close();
+    const events = new EventSource("/api/v1/events");
+    source = events;
+    events.onopen = () => {
+      retryMs = FIRST_RETRY_MS;
+      hear("open");
+    };
+    events.addEventListener("tick", () => hear("tick"));
+    events.addEventListener("alert", () => hear("alert"));
+    events.onerror = () => {
+      if (source !== events) return;
+      close();
+      retry = setTimeout(open, retryMs * (0.75 + Math.random() / 2));
+      retryMs = Math.min(retryMs * 2, LONGEST_RETRY_MS);
+      hear("lost");
+    };
+  };
+  const online = () => {
+    if (source === null) open();
+  };
+
+  window.addEventListener("online", online);
+  open();
+  return () => {
+    window.removeEventListener("online", online);
+    close();
+  };
+}
