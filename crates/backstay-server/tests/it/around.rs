@@ -3,7 +3,11 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tokio::time::{sleep, timeout};
+use tokio::{
+    io::AsyncWriteExt,
+    net::TcpStream,
+    time::{sleep, timeout},
+};
 
 use crate::{
     harness::{Ask, Files, Gateway, Told, Upstream},
@@ -204,5 +208,25 @@ async fn a_server_sheds_beyond_its_limit_of_calls() {
     assert_eq!(first.status, 504);
     assert_eq!(gateway.send(ask("chat")).await.status, 200, "there is room again");
     assert_eq!(gateway.rows().await.len(), 3, "a shed call is recorded");
+    gateway.end().await;
+}
+
+/// Bodies that come slowly would else be a way around every limit.
+#[tokio::test]
+async fn verdicts_that_are_still_arriving_count_against_the_limit() {
+    let upstream = Upstream::start().await;
+    let gateway = Gateway::start(&files(&upstream, "max_in_flight = 1", "", "")).await;
+    let told = Ask::json("/v1/outcomes", &json!({ "response_id": "chatcmpl-1", "ok": true }));
+    assert_eq!(gateway.send(told.clone()).await.status, 202);
+    let mut slow = TcpStream::connect(gateway.address).await.unwrap();
+    let head = "POST /v1/outcomes HTTP/1.1\r\nhost: localhost\r\ncontent-length: 10\r\n\r\n{";
+    slow.write_all(head.as_bytes()).await.unwrap();
+    let until = async |status: u16| {
+        let wait = async { while gateway.send(told.clone()).await.status != status {} };
+        timeout(Duration::from_secs(20), wait).await.expect("the limit in time");
+    };
+    until(503).await;
+    drop(slow);
+    until(202).await;
     gateway.end().await;
 }
