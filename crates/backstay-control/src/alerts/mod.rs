@@ -9,6 +9,7 @@ mod board;
 mod evidence;
 mod facts;
 mod history;
+mod incidents;
 mod keeper;
 mod policy;
 mod rules;
@@ -21,8 +22,8 @@ use std::{
 
 use backstay_core::{
     alert::{
-        Alert, Rule, Silence, Subject,
-        machine::{Change, Look, Step, Tracked, Transition, step},
+        Alert, Rule, Silence, Stage, Subject,
+        machine::{Change, Look, Step, Tracked, Transition, end_as_usual, step},
         rates::Tally,
         reading::{Reading, Verdict},
         tokens::TokenBaseline,
@@ -42,6 +43,7 @@ pub use keeper::{Keeper, Notices};
 pub use policy::{Policies, Policy};
 
 use history::{History, REACH_MS};
+use incidents::{About, about};
 use rules::Seen;
 use usual::Usual;
 
@@ -133,6 +135,8 @@ struct Call {
 pub struct Evaluator {
     calls: BTreeMap<String, Call>,
     tracked: BTreeMap<Subject, Tracked>,
+    /// What lasted for a day, and is taken for usual: its alerts end at this look.
+    usual_now: Vec<Subject>,
     models: Vec<ModelSeen>,
     shed: facts::Shed,
     /// Targets that refused the credentials, and when they were last left alone for it.
@@ -193,17 +197,19 @@ impl Evaluator {
         // Sums that stand still look like silence: nothing is judged by them.
         let stale = inputs.accounting.and_then(facts::stale);
         let problem = stale.or_else(|| self.read(inputs).err());
+        let mut outcome = Outcome { problem, ..Outcome::default() };
+        self.end_what_is_usual(now_ms, &mut outcome);
         let mut readings = facts::breakers(inputs.engine);
         readings.extend(self.credentials(inputs));
         readings.extend(inputs.accounting.map(|it| self.shed.reading(it, now_ms)));
-        if problem.is_none() {
+        if outcome.problem.is_none() {
             self.last_ms = Some(now_ms);
             readings.extend(self.of_calls(inputs));
         }
         let off = |subject: &Subject| &inputs.policies.of(&subject.call).alerts.off;
         readings.retain(|(subject, _)| !off(subject).contains(&subject.rule));
-        let mut outcome = Outcome { problem, ..Outcome::default() };
         self.judge(readings, inputs, &mut outcome);
+        self.mark_incidents(now_ms);
         let due = now_ms / MINUTE_MS != self.kept_minute || !outcome.transitions.is_empty();
         if due {
             self.kept_minute = now_ms / MINUTE_MS;
@@ -289,19 +295,48 @@ impl Evaluator {
 
     /// Learns what is usual for a few calls: the ones that were not looked at in this hour.
     fn learn(&mut self, inputs: &Inputs<'_>) -> Result<(), StoreError> {
-        let hour = Level::Hour.start(inputs.now_ms);
-        let firing: BTreeSet<&str> = self.tracked.keys().map(|it| it.call.as_str()).collect();
+        let (now_ms, rollups) = (inputs.now_ms, inputs.rollups);
+        let hour = Level::Hour.start(now_ms);
         let due = self.calls.iter_mut().filter(|(_, call)| call.learned_hour != Some(hour));
         for (name, call) in due.take(LEARNED_AT_ONCE) {
             call.learned_hour = Some(hour);
-            let old = inputs.now_ms.saturating_sub(call.usual.learned_ms) >= DAY_MS;
-            // What is to be judged must not judge itself.
-            let all = old && !firing.contains(name.as_str());
+            let alerts = || self.tracked.values().filter(|it| it.alert.subject.call == *name);
+            let policy = inputs.policies.of(name);
+            for tracked in alerts().filter(|it| is_lasting(it, policy)) {
+                if call.accept(&tracked.alert, now_ms, rollups)? {
+                    self.usual_now.push(tracked.alert.subject.clone());
+                }
+            }
+            let all = now_ms.saturating_sub(call.usual.learned_ms) >= DAY_MS;
             if all || call.usual.is_incomplete() || call.usual.oldest_ms.is_none() {
-                call.usual.learn(name, inputs.now_ms, all, inputs.rollups)?;
+                // What is to be judged must not judge itself.
+                let judged = |own: About<'_>| alerts().any(|it| about(&it.alert.subject) == own);
+                call.usual.learn(name, now_ms, &|own| all && !judged(own), rollups)?;
+            }
+            if all {
+                call.usual.learned_ms = now_ms;
             }
         }
         Ok(())
+    }
+
+    /// Ends the alerts of what is usual from now on.
+    fn end_what_is_usual(&mut self, now_ms: u64, outcome: &mut Outcome) {
+        for subject in std::mem::take(&mut self.usual_now) {
+            let Some(tracked) = self.tracked.remove(&subject) else { continue };
+            self.remember_end(&subject, now_ms);
+            outcome.transitions.push(end_as_usual(tracked, now_ms));
+        }
+    }
+
+    /// What fires now must not become usual.
+    fn mark_incidents(&mut self, now_ms: u64) {
+        for Tracked { alert, .. } in self.tracked.values() {
+            let call = self.calls.get_mut(&alert.subject.call);
+            if let Some(call) = call.filter(|_| alert.stage == Stage::Firing) {
+                call.usual.incidents.mark(alert.started_ms, now_ms);
+            }
+        }
     }
 
     fn read_burns(&mut self, inputs: &Inputs<'_>) -> Result<(), StoreError> {
@@ -352,7 +387,7 @@ impl Evaluator {
                 target: None,
                 detail: None,
             };
-            call.learn_coverage(now_ms, self.tracked.get(&coverage));
+            call.learn_coverage(now_ms, self.tracked.contains_key(&coverage));
             let quiet = call.quiet(now_ms, self.watching_ms);
             let seen = Seen {
                 call: name,
@@ -557,19 +592,34 @@ impl Call {
         Some(quiet)
     }
 
-    /// Learns what is usually heard of within an hour. What misses reports is not learned from, unless
-    /// it lasts for a day: then it is learned anew.
-    fn learn_coverage(&mut self, now_ms: u64, tracked: Option<&Tracked>) {
-        if let Some(tracked) = tracked {
-            if now_ms.saturating_sub(tracked.alert.started_ms) >= DAY_MS {
-                self.usual.in_time.clear();
-            }
-            return;
-        }
+    /// Learns what is usually heard of within an hour. What misses reports is not learned from, nor is
+    /// any other incident.
+    fn learn_coverage(&mut self, now_ms: u64, judged: bool) {
         let until = now_ms.saturating_sub(HOUR_MS);
         let since = until.saturating_sub(HOUR_MS);
+        let left_out = |at_ms| self.usual.incidents.covers(Level::Hour.start(at_ms));
+        if judged || left_out(since) || left_out(until) {
+            return;
+        }
         let unheard = self.history.sums(since, until, &history::Limits::default()).unheard;
         self.usual.take_in_time(now_ms, unheard);
+    }
+
+    /// Takes what `alert` is about for usual, from when it began; whether there are enough calls.
+    fn accept(
+        &mut self,
+        alert: &Alert,
+        now_ms: u64,
+        rollups: &dyn RollupReader,
+    ) -> Result<bool, StoreError> {
+        let Alert { subject, started_ms, .. } = alert;
+        if subject.rule == Rule::Coverage {
+            // Sums do not say when reports came: it is learned from here on.
+            self.usual.in_time.clear();
+            return Ok(true);
+        }
+        let since_ms = started_ms.div_ceil(HOUR_MS) * HOUR_MS;
+        self.usual.accept((&subject.call, about(subject)), since_ms, now_ms, rollups)
     }
 
     /// Failures of the last 6 hours and 3 days.
@@ -586,6 +636,28 @@ impl Call {
         };
         Some([since(6), since(72)])
     }
+}
+
+/// Whether an alert on what is usual has lasted for a day in which somebody watched.
+fn is_lasting(tracked: &Tracked, policy: &Policy) -> bool {
+    let learned = match tracked.alert.subject.rule {
+        Rule::LatencyBaseline
+        | Rule::TokensIn
+        | Rule::TokensOut
+        | Rule::Quality
+        | Rule::Coverage => true,
+        Rule::FirstToken => policy.alerts.first_token_p95.is_none(),
+        Rule::ErrorRate
+        | Rule::BurnRate
+        | Rule::LatencyBudget
+        | Rule::NoTraffic
+        | Rule::BreakerOpen
+        | Rule::Credentials
+        | Rule::Unpriced
+        | Rule::Shed
+        | Rule::ModelDrift => false,
+    };
+    learned && tracked.alert.stage == Stage::Firing && tracked.held_ms >= DAY_MS
 }
 
 /// Whether the rule is about what the engine and the recorder say, and not about sums.

@@ -178,7 +178,7 @@ impl Seen<'_> {
 }
 
 /// The rung that is not reached by what stops at the one of this number, and what that means.
-fn rung_words(rung: usize) -> (&'static str, &'static str) {
+pub(super) fn rung_words(rung: usize) -> (&'static str, &'static str) {
     let words = [
         (Rung::Delivered.name(), "calls brought no answer"),
         (Rung::Complete.name(), "answers were cut off"),

@@ -12,6 +12,8 @@ use backstay_store::{CallRow, Counts, ErrorKind, Filter, Lookup};
 
 use super::*;
 
+mod usual;
+
 /// A Thursday, 00:00 UTC.
 const START: u64 = 1_795_651_200_000;
 const SECOND: u64 = 1000;

@@ -14,6 +14,11 @@ use backstay_core::{
 use backstay_store::{Rollup, RollupFilter, RollupReader, StoreError};
 use serde::{Deserialize, Serialize};
 
+use super::{
+    incidents::{About, Incidents},
+    rules::rung_words,
+};
+
 const DAY_MS: u64 = Level::Day.millis();
 const HOUR_MS: u64 = Level::Hour.millis();
 /// Days that what is usual is taken from. One more says how old the call is.
@@ -69,6 +74,9 @@ pub(super) struct Usual {
     pub(super) silences: Vec<(u64, u64)>,
     /// When alerts of the call ended: what was before does not begin them again.
     pub(super) ended: Vec<(Rule, Option<String>, u64)>,
+    /// What is not learned from.
+    #[serde(default)]
+    pub(super) incidents: Incidents,
 }
 
 /// What stops at each rung, of what came so far.
@@ -90,68 +98,154 @@ struct Tokens {
     output: Histogram,
 }
 
+/// What the last days come to, each without the hours that do not count for it.
+#[derive(Default)]
+struct Found {
+    latency: Histogram,
+    first: Histogram,
+    stopped: [Tally; 6],
+    /// By name; plain targets have an empty one.
+    tokens: BTreeMap<String, Tokens>,
+}
+
+impl Found {
+    fn of(rows: &[Rollup], incidents: &Incidents) -> Self {
+        let mut found = Self::default();
+        for row in rows {
+            found.add(row, incidents);
+        }
+        found
+    }
+
+    fn add(&mut self, Rollup { start_ms, key, cell }: &Rollup, incidents: &Incidents) {
+        let counts = |about| incidents.leaves(about, *start_ms);
+        let mut ladder = Ladder::default();
+        ladder.add(key.outcome, cell);
+        let rungs = self.stopped.iter_mut().zip(stopped(&ladder)).enumerate();
+        for (_, (sum, now)) in rungs.filter(|(rung, _)| counts(of_rung(*rung))) {
+            (sum.bad, sum.all) = (sum.bad + now.bad, sum.all + now.all);
+        }
+        if key.outcome.rung().is_none() {
+            return;
+        }
+        if counts((Rule::LatencyBaseline, None)) {
+            self.latency.merge(&cell.latency_us);
+        }
+        if counts((Rule::FirstToken, None)) {
+            self.first.merge(&cell.first_token_us);
+        }
+        let release = key.release.as_deref();
+        let tokens = self.tokens.entry(release.unwrap_or_default().to_owned()).or_default();
+        if counts((Rule::TokensIn, release)) {
+            tokens.input.merge(&cell.input_tokens);
+        }
+        if counts((Rule::TokensOut, release)) {
+            tokens.output.merge(&cell.output_tokens);
+        }
+    }
+
+    /// How many calls there are of what is usual `about`.
+    fn count(&self, (rule, of): About<'_>) -> u64 {
+        let tokens = || self.tokens.get(of.unwrap_or_default());
+        match rule {
+            Rule::LatencyBaseline => self.latency.count(),
+            Rule::FirstToken => self.first.count(),
+            Rule::TokensIn => tokens().map_or(0, |it| it.input.count()),
+            Rule::TokensOut => tokens().map_or(0, |it| it.output.count()),
+            Rule::Quality => {
+                let mut rungs = self.stopped.iter().enumerate();
+                let own = rungs.find(|(rung, _)| of_rung(*rung) == (rule, of));
+                own.map_or(0, |(_, tally)| tally.all)
+            }
+            Rule::ErrorRate
+            | Rule::BurnRate
+            | Rule::LatencyBudget
+            | Rule::Coverage
+            | Rule::NoTraffic
+            | Rule::BreakerOpen
+            | Rule::Credentials
+            | Rule::Unpriced
+            | Rule::Shed
+            | Rule::ModelDrift => 0,
+        }
+    }
+}
+
+/// What is usual of this rung.
+fn of_rung(rung: usize) -> About<'static> {
+    (Rule::Quality, Some(rung_words(rung).0))
+}
+
 impl Usual {
-    /// Reads the last days of `call`. What is known already is only taken anew with `all`.
+    /// Reads the last days of `call`. What is known already is only taken `anew` where that says so.
     pub(super) fn learn(
         &mut self,
         call: &str,
         now_ms: u64,
-        all: bool,
+        anew: &dyn Fn(About<'_>) -> bool,
         rollups: &dyn RollupReader,
     ) -> Result<(), StoreError> {
-        let rows = days(call, now_ms, rollups)?;
-        self.oldest_ms = rows.first().map(|row| row.start_ms);
-        let since = Level::Day.start(now_ms).saturating_sub((DAYS - 1) * DAY_MS);
-        let (mut latency, mut first, mut ladder) =
-            (Histogram::default(), Histogram::default(), Ladder::default());
-        let mut tokens: BTreeMap<&str, Tokens> = BTreeMap::new();
-        for Rollup { key, cell, .. } in rows.iter().filter(|row| row.start_ms >= since) {
-            ladder.add(key.outcome, cell);
-            if key.outcome.rung().is_none() {
-                continue;
-            }
-            latency.merge(&cell.latency_us);
-            first.merge(&cell.first_token_us);
-            let tokens = tokens.entry(key.release.as_deref().unwrap_or_default()).or_default();
-            tokens.input.merge(&cell.input_tokens);
-            tokens.output.merge(&cell.output_tokens);
-        }
-        self.take_calls(&latency, &first, &ladder, all);
-        for (release, tokens) in tokens {
-            self.take_tokens(release, &tokens, all);
-        }
-        if all {
-            self.learned_ms = now_ms;
-        }
+        let (rows, oldest_ms) = days(call, now_ms, &self.incidents, rollups)?;
+        self.oldest_ms = oldest_ms;
+        let found = Found::of(&rows, &self.incidents);
+        (self.calls, self.streams) = (found.latency.count(), found.first.count());
+        self.take(&found, anew);
         Ok(())
     }
 
-    fn take_calls(&mut self, latency: &Histogram, first: &Histogram, ladder: &Ladder, all: bool) {
-        (self.calls, self.streams) = (latency.count(), first.count());
+    /// Takes what has been so since `since_ms` for usual; whether there are enough calls for that.
+    pub(super) fn accept(
+        &mut self,
+        (call, about): (&str, About<'_>),
+        since_ms: u64,
+        now_ms: u64,
+        rollups: &dyn RollupReader,
+    ) -> Result<bool, StoreError> {
+        let mut incidents = self.incidents.clone();
+        incidents.accept(about, since_ms, now_ms);
+        let (rows, _) = days(call, now_ms, &incidents, rollups)?;
+        let found = Found::of(&rows, &incidents);
+        if found.count(about) < BASELINE_CALLS {
+            return Ok(false);
+        }
+        self.incidents = incidents;
+        self.take(&found, &|it| it == about);
+        // What was summed up was held against what is not usual any more.
+        let (rule, of) = about;
+        let release = self.releases.get_mut(of.unwrap_or_default());
+        match release {
+            Some(usual) if rule == Rule::TokensIn => usual.input_sum = Cusum::default(),
+            Some(usual) if rule == Rule::TokensOut => usual.output_sum = Cusum::default(),
+            Some(_) | None => {}
+        }
+        Ok(true)
+    }
+
+    fn take(&mut self, found: &Found, anew: &dyn Fn(About<'_>) -> bool) {
+        // Where hours are left out, too few calls are no reason to forget.
+        let keep = !self.incidents.is_empty();
         let p95 = |histogram: &Histogram| {
             (histogram.count() >= BASELINE_CALLS).then(|| histogram.quantile(0.95)).flatten()
         };
-        if all || self.latency_us.is_none() {
-            self.latency_us = p95(latency);
-        }
-        if all || self.first_us.is_none() {
-            self.first_us = p95(first);
-        }
-        for (usual, now) in self.stopped.iter_mut().zip(stopped(ladder)) {
-            if all || usual.all < BASELINE_CALLS {
+        let about = (Rule::LatencyBaseline, None);
+        renew(&mut self.latency_us, (anew(about), keep), || p95(&found.latency));
+        let about = (Rule::FirstToken, None);
+        renew(&mut self.first_us, (anew(about), keep), || p95(&found.first));
+        for (rung, (usual, now)) in self.stopped.iter_mut().zip(found.stopped).enumerate() {
+            let known = usual.all >= BASELINE_CALLS;
+            let forgets = known && keep && now.all < BASELINE_CALLS;
+            if (anew(of_rung(rung)) || !known) && !forgets {
                 *usual = now;
             }
         }
-    }
-
-    fn take_tokens(&mut self, release: &str, tokens: &Tokens, all: bool) {
-        let usual = self.release(release);
-        usual.seen = tokens.input.count().max(tokens.output.count());
-        if all || usual.input.is_none() {
-            usual.input = TokenBaseline::of(&tokens.input);
-        }
-        if all || usual.output.is_none() {
-            usual.output = TokenBaseline::of(&tokens.output);
+        for (name, tokens) in &found.tokens {
+            let release = (!name.is_empty()).then_some(name.as_str());
+            let usual = self.release(name);
+            usual.seen = tokens.input.count().max(tokens.output.count());
+            let about = (Rule::TokensIn, release);
+            renew(&mut usual.input, (anew(about), keep), || TokenBaseline::of(&tokens.input));
+            let about = (Rule::TokensOut, release);
+            renew(&mut usual.output, (anew(about), keep), || TokenBaseline::of(&tokens.output));
         }
     }
 
@@ -264,18 +358,41 @@ impl Usual {
     }
 }
 
-/// The sums of `call` of the last eight days, up to the last full hour, by day and by hour.
-fn days(call: &str, now_ms: u64, rollups: &dyn RollupReader) -> Result<Vec<Rollup>, StoreError> {
+/// Takes `now` for usual if nothing is known or all is to be learned `anew`; `keep`: not if it is nothing.
+fn renew<T>(usual: &mut Option<T>, (anew, keep): (bool, bool), now: impl FnOnce() -> Option<T>) {
+    if !anew && usual.is_some() {
+        return;
+    }
+    let now = now();
+    if now.is_some() || !keep {
+        *usual = now;
+    }
+}
+
+/// The sums of `call` of the last seven days, up to the last full hour: by the day, and by the hour where
+/// not all of a day counts; and when the first call of the last eight days was, to the day.
+fn days(
+    call: &str,
+    now_ms: u64,
+    incidents: &Incidents,
+    rollups: &dyn RollupReader,
+) -> Result<(Vec<Rollup>, Option<u64>), StoreError> {
     let today = Level::Day.start(now_ms);
-    let filter = |level, since_ms, until_ms| RollupFilter {
-        level,
-        since_ms,
-        until_ms,
-        call: Some(call.to_owned()),
-        release: None,
+    let read = |level, since_ms, until_ms| {
+        let call = Some(call.to_owned());
+        rollups.rollups(&RollupFilter { level, since_ms, until_ms, call, release: None })
     };
-    let mut rows =
-        rollups.rollups(&filter(Level::Day, today.saturating_sub(DAYS * DAY_MS), today))?;
-    rows.extend(rollups.rollups(&filter(Level::Hour, today, Level::Hour.start(now_ms)))?);
-    Ok(rows)
+    let mut rows = read(Level::Day, today.saturating_sub(DAYS * DAY_MS), today)?;
+    let mut oldest = rows.first().map(|row| row.start_ms);
+    let since = today.saturating_sub((DAYS - 1) * DAY_MS);
+    rows.retain(|row| row.start_ms >= since && !incidents.touches(row.start_ms));
+    for day in (1..DAYS).map(|ago| today.saturating_sub(ago * DAY_MS)) {
+        if incidents.touches(day) {
+            rows.extend(read(Level::Hour, day, day + DAY_MS)?);
+        }
+    }
+    let hours = read(Level::Hour, today, Level::Hour.start(now_ms))?;
+    oldest = oldest.or_else(|| hours.first().map(|row| row.start_ms));
+    rows.extend(hours);
+    Ok((rows, oldest))
 }

@@ -81,8 +81,8 @@ impl Rule {
                         once in 1000 windows.",
                 clears: "As `error_rate`.",
                 advice: "Something changed that nobody announced: compare releases, targets and tokens \
-                         on the call's page. If the new latency is fine, turn the rule off for the \
-                         call for a day: while it fires, what is usual does not change.",
+                         on the call's page. If the new latency is fine, silence it: after a day it is \
+                         what is usual, and the alert ends.",
                 severity: Severity::Warn,
                 unit: "share",
                 lasts: (0, 300),

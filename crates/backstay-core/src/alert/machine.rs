@@ -202,13 +202,24 @@ fn settle(mut tracked: Tracked, verdict: Verdict, worse: bool, look: &Look) -> S
     Step { tracked: Some(tracked), transition }
 }
 
+/// Ends an alert whose subject has been so for long enough to be usual, and says so.
+#[must_use]
+pub fn end_as_usual(tracked: Tracked, now_ms: u64) -> Transition {
+    let Tracked { mut alert, told, .. } = tracked;
+    alert.arithmetic.push_str("; it has lasted for a day, and is what is usual from now on");
+    over(alert, told.is_some(), now_ms)
+}
+
+fn resolve(alert: Alert, was_told: bool, now_ms: u64) -> Step {
+    Step { tracked: None, transition: Some(over(alert, was_told, now_ms)) }
+}
+
 /// Whoever was told that it began is told that it is over, silence or not: else their incident would
 /// stay open.
-fn resolve(mut alert: Alert, was_told: bool, now_ms: u64) -> Step {
+fn over(mut alert: Alert, was_told: bool, now_ms: u64) -> Transition {
     alert.stage = Stage::Resolved;
     alert.resolved_ms = Some(now_ms.max(alert.fired_ms.unwrap_or(alert.started_ms)));
-    let transition = Transition { alert, change: Change::Resolved, notify: was_told };
-    Step { tracked: None, transition: Some(transition) }
+    Transition { alert, change: Change::Resolved, notify: was_told }
 }
 
 #[cfg(test)]

@@ -51,11 +51,25 @@ a clock that jumps nor a restart fires or ends anything. A silence (`backstay al
 alert from being told, not from being shown.
 
 A rule that has too few calls says `insufficient`, one that does not know yet what is usual says
-`learning`: both are not `ok`. What is usual is taken from the call's own last 7 days up to the last full
-hour, kept for a day, and not taken anew while an alert of the call
-is open. Once it is over, its hours are among the 7 days like all others; a change that lasts fires until
-the rule is turned off for the call for as long as it takes to become usual. `coverage` alone learns a
-lasting change by itself, after a day.
+`learning`: both are not `ok`.
+
+## What is usual
+
+What is usual is taken from the call's own last 7 days up to the last full hour, once a day, and anew for
+each release where the rule tells releases apart.
+
+- **What was wrong for a while is left out.** An hour in which an alert of the call fired is not learned
+  from, nor is the hour before it began, whatever the rule: after an outage of six hours the same outage is
+  noticed again. Where too little is left to learn from, what was usual before stays so.
+- **What lasts becomes usual.** While an alert is open, what it is held against does not move. When it has
+  held for 24 hours, that alone is learned anew, from what came since it began (at the next full hour, and
+  as soon as there are 300 calls of it); the alert ends, and its figures say that it has lasted for a day.
+  `coverage` begins to learn at that moment. Other hours of the call are learned from as before, and no
+  alert keeps them out for longer than its first day.
+- **A budget is never learned**: `error_rate`, `burn_rate`, `latency_budget` and a `first_token_p95` of
+  yours fire for as long as they are exceeded.
+
+Only hours count that Backstay was looking: an alert that was open while it was down has not lasted.
 
 ## How often it is wrong, and how late
 

@@ -198,3 +198,19 @@ proptest! {
         prop_assert_eq!(fired.is_some(), first_fire.is_some());
     }
 }
+
+#[test]
+fn what_has_become_usual_ends_with_words_that_say_so() {
+    let (tracked, _) = play(steady(1000, 1100, WARN));
+    let told = tracked.unwrap();
+    let end = end_as_usual(told.clone(), 2_000_000);
+    assert_eq!(
+        (end.change, end.notify, end.alert.stage),
+        (Change::Resolved, true, Stage::Resolved)
+    );
+    assert_eq!(end.alert.resolved_ms, Some(2_000_000));
+    let figures = "look 9; it has lasted for a day, and is what is usual from now on";
+    assert_eq!(end.alert.arithmetic, figures);
+    let silenced = Tracked { told: None, ..told };
+    assert!(!end_as_usual(silenced, 2_000_000).notify, "nobody knows of it");
+}

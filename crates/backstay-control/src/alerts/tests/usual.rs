@@ -1,0 +1,146 @@
+//! What becomes usual and what does not: incidents are left out, what lasts for a day is taken in.
+
+use super::*;
+
+const LASTED: &str = "; it has lasted for a day, and is what is usual from now on";
+
+fn usual(world: &World) {
+    world.calls(4, &ok("a"));
+}
+
+/// Slow, with longer answers, of which one in five is cut off.
+fn changed(world: &World) {
+    let usage = Some(Usage { input: 800, output: 900, ..Usage::default() });
+    let slow = Sample { latency_us: 5_000_000, usage, ..ok("a") };
+    let cut = CallOutcome::Failed(FailureClass::Truncated(Cut::Length));
+    world.calls(4, &slow);
+    world.calls(1, &Sample { key: Key { outcome: cut, ..slow.key.clone() }, ..slow });
+}
+
+/// A look every 30 seconds, which is often enough for what takes days.
+fn hours(world: &mut World, hours: u64, each: impl Fn(&World)) -> Vec<Transition> {
+    let mut seen = Vec::new();
+    for _ in 0..hours * 120 {
+        each(world);
+        world.now_ms += 30 * SECOND;
+        seen.extend(world.look());
+    }
+    seen
+}
+
+/// A call that may fail, so that only rules about what is usual fire.
+fn world() -> World {
+    let mut world = World::new().with_yesterday();
+    world.policies.calls.get_mut("a").unwrap().max_error_rate = 0.5;
+    assert_eq!(rules(&world.minutes(30, usual)), []);
+    world
+}
+
+fn told(changes: &[Transition], change: Change) -> Vec<(Rule, Option<&str>)> {
+    let own = changes.iter().filter(|it| it.change == change);
+    let mut told: Vec<_> =
+        own.map(|it| (it.alert.subject.rule, it.alert.subject.detail.as_deref())).collect();
+    told.sort_unstable();
+    told
+}
+
+const CHANGED: [(Rule, Option<&str>); 3] =
+    [(Rule::LatencyBaseline, None), (Rule::TokensOut, None), (Rule::Quality, Some("complete"))];
+
+fn latency_us(world: &World) -> u64 {
+    world.evaluator.calls["a"].usual.latency_us.unwrap()
+}
+
+#[test]
+fn an_incident_of_six_hours_does_not_become_usual() {
+    let mut world = world();
+    let before = latency_us(&world);
+    let mut changes = hours(&mut world, 3, changed);
+    // Only what was stored is known of the first half,
+    world.restart();
+    changes.extend(hours(&mut world, 3, changed));
+    assert_eq!(told(&changes, Change::Fired), CHANGED);
+    let changes = hours(&mut world, 20, usual);
+    assert_eq!(told(&changes, Change::Resolved), CHANGED);
+    assert!(!changes.iter().any(|it| it.alert.arithmetic.contains(LASTED)), "{changes:#?}");
+    // and of all of it when everything is learned anew, a day after it was last.
+    world.restart();
+    hours(&mut world, 6, usual);
+    assert!(world.evaluator.calls["a"].usual.learned_ms > START + DAY_MS);
+    assert_eq!(latency_us(&world), before);
+    let [_, complete, ..] = world.evaluator.calls["a"].usual.stopped;
+    assert_eq!(complete.bad, 0, "of {}", complete.all);
+    let changes = world.minutes(30, changed);
+    assert_eq!(told(&changes, Change::Fired), CHANGED, "it is noticed again");
+}
+
+#[test]
+fn a_change_that_lasts_for_a_day_is_usual_from_then_on() {
+    let mut world = world();
+    let changes = hours(&mut world, 20, changed);
+    assert_eq!(told(&changes, Change::Fired), CHANGED);
+    assert_eq!(told(&changes, Change::Resolved), []);
+    world.restart();
+    let changes = hours(&mut world, 6, changed);
+    assert_eq!(told(&changes, Change::Resolved), CHANGED);
+    let ended = changes.iter().filter(|it| it.change == Change::Resolved);
+    for Transition { alert, notify, .. } in ended {
+        assert!(alert.arithmetic.ends_with(LASTED) && *notify, "{}", alert.arithmetic);
+        assert!(alert.resolved_ms.unwrap() - alert.fired_ms.unwrap() < 26 * HOUR_MS);
+    }
+    world.restart();
+    let changes = hours(&mut world, 26, changed);
+    assert_eq!(rules(&changes), [], "nor is it told when all is learned anew");
+    assert!(latency_us(&world) > 4_500_000);
+    let changes = world.minutes(2 * 60, |world| {
+        world.calls(4, &Sample { latency_us: 9_000_000, ..ok("a") });
+    });
+    let rest = [(Rule::LatencyBaseline, None), (Rule::TokensOut, None)];
+    assert_eq!(told(&changes, Change::Fired), rest, "what is usual now is watched");
+}
+
+#[test]
+fn a_budget_is_not_learned_however_long_it_is_exceeded() {
+    let mut world = World::new().with_yesterday();
+    let bad = |world: &World| {
+        world.calls(3, &ok("a"));
+        world.calls(1, &failed("a", FailureClass::Schema));
+    };
+    let changes = hours(&mut world, 50, bad);
+    assert!(!told(&changes, Change::Resolved).contains(&(Rule::ErrorRate, None)), "{changes:#?}");
+    assert!(told(&changes, Change::Resolved).contains(&(Rule::Quality, Some("schema_valid"))));
+    assert_eq!(world.state(Rule::ErrorRate), RuleState::Firing);
+    // What has been open for longer than a day does not keep other things from being learned.
+    let usual = &world.evaluator.calls["a"].usual;
+    assert!(usual.learned_ms >= START + 2 * DAY_MS && usual.incidents.covers(START + 20 * HOUR_MS));
+    assert!(!usual.incidents.covers(START + 40 * HOUR_MS));
+}
+
+#[test]
+fn an_alert_that_nobody_watched_for_a_day_is_not_taken_for_usual() {
+    let mut world = world();
+    assert_eq!(told(&world.minutes(90, changed), Change::Fired), CHANGED);
+    world.restart();
+    world.now_ms += 30 * HOUR_MS;
+    let changes = world.minutes(60, changed);
+    assert!(!changes.iter().any(|it| it.alert.arithmetic.contains(LASTED)), "{changes:#?}");
+    assert!(latency_us(&world) < 3_000_000);
+}
+
+#[test]
+fn what_older_versions_stored_is_read() {
+    let mut world = world();
+    world.minutes(90, changed);
+    let learned = |world: &World| world.evaluator.calls["a"].usual.clone();
+    let before = learned(&world);
+    let text = world.stored.get_mut("call:a").unwrap();
+    let mut state: serde_json::Value = serde_json::from_str(text).unwrap();
+    assert!(state.as_object_mut().unwrap().remove("incidents").is_some());
+    *text = state.to_string();
+    world.restart();
+    assert_eq!(learned(&world).latency_us, before.latency_us);
+    assert!(learned(&world).incidents.is_empty());
+    // What is open is known from the alerts.
+    world.minutes(1, changed);
+    assert_eq!(learned(&world).incidents, before.incidents);
+}
