@@ -28,9 +28,10 @@ fn hours(world: &mut World, hours: u64, each: impl Fn(&World)) -> Vec<Transition
     seen
 }
 
-/// A call that may fail, so that only rules about what is usual fire.
+/// A call with six days of healthy traffic, that may fail: only rules about what is usual fire.
 fn world() -> World {
     let mut world = World::new().with_yesterday();
+    (25..=144).for_each(|hour| world.calls_at(START - hour * HOUR_MS, 120, &ok("a")));
     world.policies.calls.get_mut("a").unwrap().max_error_rate = 0.5;
     assert_eq!(rules(&world.minutes(30, usual)), []);
     world
@@ -55,12 +56,13 @@ fn latency_us(world: &World) -> u64 {
 fn an_incident_of_six_hours_does_not_become_usual() {
     let mut world = world();
     let before = latency_us(&world);
+    hours(&mut world, 3, usual);
     let mut changes = hours(&mut world, 3, changed);
     // Only what was stored is known of the first half,
     world.restart();
     changes.extend(hours(&mut world, 3, changed));
     assert_eq!(told(&changes, Change::Fired), CHANGED);
-    let changes = hours(&mut world, 20, usual);
+    let changes = hours(&mut world, 14, usual);
     assert_eq!(told(&changes, Change::Resolved), CHANGED);
     assert!(!changes.iter().any(|it| it.alert.arithmetic.contains(LASTED)), "{changes:#?}");
     // and of all of it when everything is learned anew, a day after it was last.
@@ -100,20 +102,92 @@ fn a_change_that_lasts_for_a_day_is_usual_from_then_on() {
 }
 
 #[test]
+fn what_is_judged_stands_still_and_all_else_is_learned_meanwhile() {
+    let mut world = world();
+    let (before, first_us) = (latency_us(&world), world.evaluator.calls["a"].usual.first_us);
+    let slower = Sample { latency_us: 2_500_000, first_token_us: Some(600_000), ..ok("a") };
+    assert_eq!(rules(&hours(&mut world, 22, |world| world.calls(20, &slower))), []);
+    assert!(!hours(&mut world, 3, changed).is_empty());
+    let usual = &world.evaluator.calls["a"].usual;
+    assert!(usual.learned_ms >= START + DAY_MS && usual.first_us > first_us);
+    assert_eq!(latency_us(&world), before, "it is judged");
+}
+
+#[test]
 fn a_budget_is_not_learned_however_long_it_is_exceeded() {
     let mut world = World::new().with_yesterday();
-    let bad = |world: &World| {
-        world.calls(3, &ok("a"));
+    let alerts = &mut world.policies.calls.get_mut("a").unwrap().alerts;
+    alerts.first_token_p95 = Some(Duration::from_secs(1));
+    let late = Sample { first_token_us: Some(1_500_000), ..ok("a") };
+    let changes = hours(&mut world, 50, |world| {
+        world.calls(3, &late);
         world.calls(1, &failed("a", FailureClass::Schema));
-    };
-    let changes = hours(&mut world, 50, bad);
-    assert!(!told(&changes, Change::Resolved).contains(&(Rule::ErrorRate, None)), "{changes:#?}");
-    assert!(told(&changes, Change::Resolved).contains(&(Rule::Quality, Some("schema_valid"))));
-    assert_eq!(world.state(Rule::ErrorRate), RuleState::Firing);
+    });
+    assert_eq!(told(&changes, Change::Resolved), [(Rule::Quality, Some("schema_valid"))]);
+    let firing = [world.state(Rule::ErrorRate), world.state(Rule::FirstToken)];
+    assert_eq!(firing, [RuleState::Firing; 2]);
     // What has been open for longer than a day does not keep other things from being learned.
     let usual = &world.evaluator.calls["a"].usual;
     assert!(usual.learned_ms >= START + 2 * DAY_MS && usual.incidents.covers(START + 20 * HOUR_MS));
     assert!(!usual.incidents.covers(START + 40 * HOUR_MS));
+}
+
+#[test]
+fn reports_are_not_expected_as_rarely_as_in_an_incident() {
+    let mut world = World::new().with_yesterday();
+    let heard = |world: &World| {
+        world.calls(2, &ok("a"));
+        world.report(world.now_ms, &ok("a"), 1, 0);
+    };
+    let known = |world: &World| world.evaluator.calls["a"].usual.unheard();
+    hours(&mut world, 5, heard);
+    // As if nobody watched reports: what misses them is no alert then.
+    world.policies.calls.get_mut("a").unwrap().alerts.off = [Rule::Coverage].into();
+    let refused = |world: &World| world.calls(2, &failed("a", FailureClass::Schema));
+    let before = known(&world);
+    let changes = hours(&mut world, 6, refused);
+    assert!(told(&changes, Change::Fired).contains(&(Rule::ErrorRate, None)));
+    assert_eq!(known(&world), before);
+    hours(&mut world, 6, heard);
+    let after = known(&world);
+    let (bad, all) = (after.bad - before.bad, after.all - before.all);
+    assert!(all >= 200 && bad * 2 == all, "{bad} of {all} were not heard of");
+}
+
+#[test]
+fn too_few_calls_make_nothing_usual_and_are_no_reason_to_forget() {
+    let world = World::new();
+    let usage = Some(Usage { input: 800, output: 900, ..Usage::default() });
+    let slow = Sample { latency_us: 5_000_000, usage, ..ok("a") };
+    world.calls_at(START - 2 * HOUR_MS, 299, &slow);
+    let latency: About<'_> = (Rule::LatencyBaseline, None);
+    let mut known = Usual { latency_us: Some(7), ..Usual::default() };
+    known.incidents.mark(START - HOUR_MS, START);
+    let mut usual = known.clone();
+    let since_ms = START - 3 * HOUR_MS;
+    assert!(!usual.accept(("a", latency), since_ms, START, &world.sums).unwrap());
+    assert_eq!(usual, known);
+    usual.learn("a", START, &|_| true, &world.sums).unwrap();
+    assert_eq!((usual.latency_us, usual.calls), (Some(7), 0), "all of it is left out");
+    world.calls_at(START - 2 * HOUR_MS, 1, &slow);
+    assert!(usual.accept(("a", latency), since_ms, START, &world.sums).unwrap());
+    assert!(usual.latency_us > Some(4_500_000), "{:?}", usual.latency_us);
+    assert_eq!(usual.stopped, known.stopped, "it is about latency");
+    let mut without = Usual { latency_us: Some(7), ..Usual::default() };
+    without.learn("a", START, &|_| true, &World::new().sums).unwrap();
+    assert_eq!(without.latency_us, None, "nothing has called for a week");
+}
+
+#[test]
+fn what_was_summed_up_against_another_length_is_forgotten() {
+    let mut world = world();
+    hours(&mut world, 3, changed);
+    let call = world.evaluator.calls.get_mut("a").unwrap();
+    let sum = |usual: &Usual| usual.releases["a@1"].output_sum.longer.sum;
+    assert!(sum(&call.usual) > 8.0);
+    let about = (Rule::TokensOut, Some("a@1"));
+    assert!(call.usual.accept(("a", about), START, world.now_ms, &world.sums).unwrap());
+    assert_eq!(sum(&call.usual), 0.0, "a call in ten minutes would raise it again");
 }
 
 #[test]
