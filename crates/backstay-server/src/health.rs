@@ -40,7 +40,7 @@ async fn ready(State(server): State<Arc<Server>>) -> Response {
         "calls": engine.plans().call_names().count(),
         "under_way": engine.under_way(),
         "project": server.broken().as_deref().unwrap_or("ok"),
-        "records": records(engine.sink(), server.desk().reads().dir()),
+        "records": records(engine.sink(), server.desk().reads().dir(), server.now_ms()),
         "alerting": {"last_look_ms": Some(alerts.at_ms).filter(|at_ms| *at_ms > 0)},
         "otlp": otlp(&server.otlp()),
         "alerts": alerts.firing().map(|alert| {
@@ -69,14 +69,14 @@ fn otlp(status: &OtlpStatus) -> Value {
     })
 }
 
-fn records(sink: &Sink, dir: &Path) -> Value {
+fn records(sink: &Sink, dir: &Path, now_ms: u64) -> Value {
     let Sink::Log(recorder) = sink else { return Value::Null };
-    books(&recorder.accounting(), dir)
+    books(&recorder.accounting(), dir, now_ms)
 }
 
 /// What became of the records of the store in `dir`. This page needs no key: of paths it tells the
 /// files' names alone.
-fn books(accounting: &Accounting, dir: &Path) -> Value {
+fn books(accounting: &Accounting, dir: &Path, now_ms: u64) -> Value {
     let dir = format!("{}{MAIN_SEPARATOR}", dir.display());
     let told = |error: &Option<String>| {
         error
@@ -94,6 +94,8 @@ fn books(accounting: &Accounting, dir: &Path) -> Value {
         // What is wrong with the call log now, and with the sums over it.
         "store_error": told(&accounting.store_error),
         "rollup_error": told(&accounting.rollup_error),
+        // For how long the sums have lacked a call, if that is longer than a minute.
+        "rollups_behind_ms": accounting.behind_ms(now_ms),
     })
 }
 
@@ -108,11 +110,15 @@ mod tests {
             rollup_error: Some(format!("/srv/shop/data/rollup.db: {}", "long ".repeat(1000))),
             ..Accounting::default()
         };
-        let told = books(&accounting, Path::new("/srv/shop/data"));
+        let told = books(&accounting, Path::new("/srv/shop/data"), 0);
         assert_eq!(told["store_error"], "calls-2026-11-26.db: disk is full");
         let rollups = told["rollup_error"].as_str().unwrap();
         assert!(rollups.starts_with("rollup.db: long") && rollups.len() == LONGEST_ERROR);
-        let well = books(&Accounting::default(), Path::new("/srv/shop/data"));
+        assert_eq!(told["rollups_behind_ms"], Value::Null);
+        let late = Accounting { waiting_since_ms: Some(1), ..Accounting::default() };
+        let late = books(&late, Path::new("/srv/shop/data"), 60_002);
+        assert_eq!(late["rollups_behind_ms"], 60_001);
+        let well = books(&Accounting::default(), Path::new("/srv/shop/data"), 60_002);
         assert_eq!((&well["store_error"], &well["rollup_error"]), (&Value::Null, &Value::Null));
     }
 }

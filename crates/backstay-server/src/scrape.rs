@@ -24,6 +24,7 @@ fn gauges(server: &Server) -> Gauges {
     Gauges {
         under_way: engine.under_way(),
         up: !server.draining(),
+        now_ms: server.now_ms(),
         last_look_ms: server.alerts().at_ms,
         records: match engine.sink() {
             Sink::Log(recorder) => Some(recorder.accounting()),

@@ -7,6 +7,8 @@
 //! the store has caught up, or at the next start. `received = stored + pending + shed` holds at every
 //! instant, because all four change under one lock.
 
+mod accounting;
+
 use std::{
     collections::VecDeque,
     io,
@@ -16,6 +18,8 @@ use std::{
 };
 
 use backstay_core::record::{CallRecord, OutcomeReport};
+
+pub use accounting::Accounting;
 
 use crate::{
     Appended, Entry, RecordStore, Retained, Retention, Spool,
@@ -65,52 +69,6 @@ impl Default for Limits {
     }
 }
 
-/// What became of all that was received.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Accounting {
-    /// Records and reports that were handed in: always `stored + pending` and all of `shed` together.
-    pub received: u64,
-    /// In the store.
-    pub stored: u64,
-    /// In the queue or on their way to the store.
-    pub pending: u64,
-    /// Given up, by reason: `queue_full`, `expired` (a report on a day that is not kept any more),
-    /// `unmatched` (a report by a provider's id that no call of the last days has), `closed` (handed in
-    /// after the shutdown began).
-    pub shed: [(&'static str, u64); 4],
-    /// Stored without their request and answer (reason `body_queue_full`); part of the others.
-    pub bodies_shed: u64,
-    /// Entries that were stored from the spool, after a crash or after they were shed. Apart from
-    /// `received`; some of them may have been stored before.
-    pub replayed: u64,
-    /// Frames of the spool that this version cannot read, and torn tails.
-    pub unreadable: u64,
-    /// Times that the spool failed: meanwhile a crash would lose the last milliseconds.
-    pub spool_errors: u64,
-    /// Times that the store failed.
-    pub store_errors: u64,
-    /// What is wrong with the store now.
-    pub store_error: Option<String>,
-    /// What is wrong with the rollups now: meanwhile board and alerts stand still.
-    pub rollup_error: Option<String>,
-    /// Entries that left the queue for good and are not known to be in the rollups yet.
-    pub unsummed: u64,
-    /// Days that retention has dropped since the start.
-    pub retained: Retained,
-}
-
-impl Accounting {
-    /// Records and reports that were lost although they could have been kept: `queue_full` and
-    /// `closed`. `expired` and `unmatched` are late or mistyped reports of consumers, which anybody can
-    /// send and no store could keep.
-    #[must_use]
-    pub fn lost(&self) -> u64 {
-        let lost =
-            self.shed.iter().filter(|(reason, _)| matches!(*reason, "queue_full" | "closed"));
-        lost.map(|(_, count)| count).sum()
-    }
-}
-
 #[derive(Debug)]
 struct Item {
     entry: Entry,
@@ -141,6 +99,8 @@ struct State {
     unrolled: bool,
     /// so many entries that left the queue for good are in them.
     rolled: u64,
+    /// The call that has waited longest for them: it is in them when so many entries are, and ended then.
+    waiting: Option<(u64, u64)>,
     retained: Retained,
     /// Asked for and not done yet, with its time.
     retain: Option<(u64, Retention)>,
@@ -204,7 +164,27 @@ impl State {
             return;
         }
         self.queued_bytes += item.bytes;
+        let ended_ms = ended_ms(&item.entry);
         self.queue.push_back(item);
+        self.waiting =
+            self.waiting.or(ended_ms.map(|at_ms| (self.settled() + self.pending(), at_ms)));
+    }
+
+    /// Everything that is stored is in the rollups.
+    fn all_rolled_up(&mut self) {
+        self.rolled = self.settled();
+        if self.waiting.is_some_and(|(target, _)| target <= self.rolled) {
+            let next = self.queue.iter().find_map(|item| ended_ms(&item.entry));
+            self.waiting = next.map(|at_ms| (self.rolled + self.pending(), at_ms));
+        }
+    }
+}
+
+/// When the call ended, in milliseconds since the epoch. Nobody waits for verdicts.
+fn ended_ms(entry: &Entry) -> Option<u64> {
+    match entry {
+        Entry::Call(record) => Some(record.id.unix_millis() + record.latency_us / 1000),
+        Entry::Outcome(_) | Entry::Response(..) => None,
     }
 }
 
@@ -387,6 +367,7 @@ impl Recorder {
             store_error: state.store_error.clone(),
             rollup_error: state.rollup_error.clone(),
             unsummed: state.settled().saturating_sub(state.rolled),
+            waiting_since_ms: state.waiting.map(|(_, at_ms)| at_ms),
             retained: state.retained,
         }
     }
@@ -559,7 +540,7 @@ impl Writer {
                 let last = state.phase >= Phase::Closing && more;
                 self.last_steps = self.last_steps.saturating_sub(u32::from(last));
                 if !more {
-                    state.rolled = state.settled();
+                    state.all_rolled_up();
                     state.hurry &= !state.queue.is_empty();
                 }
             }

@@ -56,12 +56,18 @@ pub(super) fn unproven(target: &str) -> (Subject, Reading) {
 }
 
 /// Why the sums lack what happened lately, if they do.
-pub(super) fn stale(accounting: &Accounting) -> Option<StoreError> {
+pub(super) fn stale(accounting: &Accounting, now_ms: u64) -> Option<StoreError> {
     let of = |what: &str, why: &String| {
         StoreError::new(ErrorKind::Io, format!("{what} are not up to date: {why}"))
     };
     let records = accounting.store_error.as_ref().map(|why| of("records of calls", why));
-    records.or_else(|| accounting.rollup_error.as_ref().map(|why| of("sums of calls", why)))
+    let sums = || accounting.rollup_error.as_ref().map(|why| of("sums of calls", why));
+    let late = || {
+        let waits_ms = accounting.behind_ms(now_ms)?;
+        let why = format!("they are {} s behind", waits_ms / 1000);
+        Some(of("sums of calls", &why))
+    };
+    records.or_else(sums).or_else(late)
 }
 
 fn of_target(rule: Rule, target: &str) -> Subject {

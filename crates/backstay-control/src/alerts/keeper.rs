@@ -74,7 +74,7 @@ impl<R: RollupReader + RecordReader> Keeper<R> {
             new_id: &|| engine.new_id(),
         });
         if let Some(error) = &outcome.problem {
-            tracing::warn!(%error, "sums of calls could not be read; alerts stand as they did");
+            tracing::warn!(%error, "sums of calls cannot be judged; alerts stand as they did");
         }
         self.collect(&outcome.transitions, outcome.states, now_ms, notices);
         self.save(now_ms);

@@ -195,7 +195,7 @@ impl Evaluator {
             self.watching_ms = now_ms;
         }
         // Sums that stand still look like silence: nothing is judged by them.
-        let stale = inputs.accounting.and_then(facts::stale);
+        let stale = inputs.accounting.and_then(|it| facts::stale(it, now_ms));
         let problem = stale.or_else(|| self.read(inputs).err());
         let mut outcome = Outcome { problem, ..Outcome::default() };
         self.end_what_is_usual(now_ms, &mut outcome);

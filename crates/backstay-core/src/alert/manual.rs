@@ -50,6 +50,9 @@ end\" there is room, so that nothing flaps. Only time that Backstay was running 
 a clock that jumps nor a restart fires or ends anything. A silence (`backstay alerts silence`) keeps an
 alert from being told, not from being shown.
 
+What cannot be known is not judged: while the call log or the sums over it cannot be written, or the sums lack
+calls that ended more than a minute ago, rules about calls stand as they did, and Backstay's health says so.
+
 A rule that has too few calls says `insufficient`, one that does not know yet what is usual says
 `learning`: both are not `ok`.
 

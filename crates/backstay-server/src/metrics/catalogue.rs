@@ -161,7 +161,7 @@ pub(super) const RECORDS_PENDING: Metric =
 
 pub(super) const LOG_FAILING: Metric = gauge(
     "backstay_log_failing",
-    "1 while a part of the call log cannot be written, else 0: records, or the sums over calls that board and alerts are made of",
+    "1 while a part of the call log cannot be written, or is more than a minute behind, else 0: records, or the sums over calls that board and alerts are made of",
 )
 .by(&["part"]);
 

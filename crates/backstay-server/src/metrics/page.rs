@@ -38,6 +38,8 @@ pub(crate) struct Gauges {
     pub(crate) under_way: usize,
     /// Whether requests are taken in.
     pub(crate) up: bool,
+    /// Now, in milliseconds since the epoch.
+    pub(crate) now_ms: u64,
     /// The books of the call log, if there is one.
     pub(crate) records: Option<Accounting>,
     /// When all calls were last looked at for alerts, in milliseconds since the epoch; 0 before that.
@@ -296,8 +298,10 @@ impl Page {
             samples.sample(&[], &ConstGauge::new(books.pending))
         })?;
         metric(encoder, &table::LOG_FAILING, |samples| {
-            for (part, error) in [("records", &books.store_error), ("sums", &books.rollup_error)] {
-                samples.gauge(&[part], f64::from(u8::from(error.is_some())))?;
+            let behind = books.behind_ms(self.gauges.now_ms).is_some();
+            let sums = books.rollup_error.is_some() || behind;
+            for (part, fails) in [("records", books.store_error.is_some()), ("sums", sums)] {
+                samples.gauge(&[part], f64::from(u8::from(fails)))?;
             }
             Ok(())
         })

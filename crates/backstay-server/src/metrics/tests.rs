@@ -123,8 +123,8 @@ fn record(call: &str, release: Option<&str>, attempts: Vec<AttemptRecord>) -> Ca
     }
 }
 
-fn page(metrics: &Metrics, format: Format) -> Vec<u8> {
-    let gauges = Gauges {
+fn gauges() -> Gauges {
+    Gauges {
         under_way: 3,
         up: true,
         records: Some(Accounting {
@@ -135,13 +135,21 @@ fn page(metrics: &Metrics, format: Format) -> Vec<u8> {
             rollup_error: Some("the disk is full".to_owned()),
             ..Accounting::default()
         }),
+        now_ms: 1_795_435_262_000,
         last_look_ms: 1_795_435_261_500,
         breakers: vec![
             ("sim/a".to_owned(), BreakerState::HalfOpen),
             ("sim/a".to_owned(), BreakerState::Open),
             ("sim/of-a-client".to_owned(), BreakerState::HalfOpen),
         ],
-    };
+    }
+}
+
+fn page(metrics: &Metrics, format: Format) -> Vec<u8> {
+    write_page(metrics, gauges(), format)
+}
+
+fn write_page(metrics: &Metrics, gauges: Gauges, format: Format) -> Vec<u8> {
     let mut page = metrics.page(gauges);
     page.process = None;
     write(page, format).unwrap()
@@ -160,6 +168,20 @@ fn value(text: &str, series: &str) -> Option<f64> {
 
 fn samples(text: &str) -> usize {
     text.lines().filter(|line| !line.starts_with('#')).count()
+}
+
+#[test]
+fn sums_that_fall_behind_fail_though_nothing_says_why() {
+    let metrics = metrics(&[]);
+    let failing = |waits_ms: u64| {
+        let now_ms = gauges().now_ms;
+        let waiting_since_ms = Some(now_ms - waits_ms);
+        let records = Some(Accounting { waiting_since_ms, ..Accounting::default() });
+        let gauges = Gauges { records, ..gauges() };
+        let text = String::from_utf8(write_page(&metrics, gauges, Format::Text)).unwrap();
+        value(&text, r#"backstay_log_failing{part="sums"}"#).unwrap()
+    };
+    assert_eq!([failing(60_000), failing(60_001)], [0.0, 1.0]);
 }
 
 /// Some traffic of one call.

@@ -138,7 +138,7 @@ proptest! {
         let end = recorder.close(LONG);
         assert_exact(&end);
         prop_assert_eq!(end.received, counts.iter().sum::<u64>());
-        prop_assert_eq!(end.pending, 0);
+        prop_assert_eq!((end.pending, end.waiting_since_ms), (0, None));
         let kept = store.counts(&Filter::default()).unwrap().calls;
         if spooled {
             // What was shed came back from the spool, or does so now.
@@ -224,6 +224,79 @@ fn what_was_shed_comes_back_from_the_spool() {
     }
     drop(recorder);
     assert!(Spool::open(dir.path()).unwrap().1.is_empty());
+}
+
+/// Stores at once, and is asked for sums until it is told that they are complete.
+struct Lagging {
+    store: MemoryStore,
+    complete: Receiver<bool>,
+    asked: Sender<()>,
+}
+
+impl RecordStore for Lagging {
+    fn append(&mut self, batch: &[Entry]) -> Result<Appended, StoreError> {
+        self.store.append(batch)
+    }
+    fn roll_up(&mut self) -> Result<bool, StoreError> {
+        self.asked.send(()).ok();
+        Ok(!self.complete.recv().unwrap_or(true))
+    }
+    fn retain(&mut self, now_ms: u64, retention: &Retention) -> Result<Retained, StoreError> {
+        self.store.retain(now_ms, retention)
+    }
+}
+
+#[test]
+fn sums_are_as_old_as_the_first_call_that_they_lack() {
+    let (tell, complete) = mpsc::channel();
+    let (asked, hear) = mpsc::channel();
+    let store = Lagging { store: MemoryStore::new(), complete, asked };
+    let recorder = Recorder::start(Box::new(store), None, quick()).unwrap();
+    let since = || recorder.accounting().waiting_since_ms;
+    let record = |at_ms, n| {
+        let record = full(at_ms, n);
+        let ended_ms = at_ms + record.latency_us / 1000;
+        recorder.record(record);
+        ended_ms
+    };
+    // What an earlier process left behind: nobody knows of it.
+    hear.recv().unwrap();
+    assert_eq!(since(), None);
+    let first = record(NOON, 1);
+    assert_eq!(since(), Some(first));
+    let late = recorder.accounting();
+    assert_eq!(late.behind_ms(first + 60_000), None, "a moment");
+    assert_eq!(late.behind_ms(first + 60_001), Some(60_001));
+    // Steps that do not complete it, one of them with another call that waits.
+    for n in 2..5 {
+        tell.send(false).unwrap();
+        hear.recv().unwrap();
+        record(NOON + 1000 * n, n);
+        assert_eq!(since(), Some(first));
+    }
+    // The writer is at a step that began before the last call came: it is the next one.
+    tell.send(true).unwrap();
+    hear.recv().unwrap();
+    assert!(since() > Some(first), "{:?}", since());
+    drop(tell);
+    assert!(recorder.flush(LONG));
+    assert_eq!(since(), None);
+    assert_eq!(recorder.accounting().behind_ms(u64::MAX), None);
+}
+
+#[test]
+fn a_store_that_stands_still_without_an_error_is_noticed() {
+    let (gate, entered, permit) = gated(&MemoryStore::new());
+    let recorder = Recorder::start(Box::new(gate), None, quick()).unwrap();
+    recorder.record(bare(NOON, 1));
+    entered.recv().unwrap();
+    recorder.record(bare(NOON + 70_000, 2));
+    let accounting = recorder.accounting();
+    assert_eq!(accounting.store_error, None);
+    assert!(accounting.behind_ms(NOON + 80_000).is_some());
+    drop(permit);
+    assert!(recorder.flush(LONG));
+    assert_eq!(recorder.accounting().waiting_since_ms, None);
 }
 
 #[test]

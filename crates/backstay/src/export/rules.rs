@@ -354,7 +354,7 @@ fn gateway_alerts() -> Vec<Rule> {
             alert: "BackstayLogFailing",
             severity: "page",
             lasts: Some("2m"),
-            summary: "The {{ $labels.part }} of the call log cannot be written",
+            summary: "The {{ $labels.part }} of the call log cannot be written, or fall behind",
             description: "Calls are still answered, and their records wait in the spool. Without \
                           records or sums Backstay's own alerts and its board stand still. /readyz \
                           says what is wrong.",

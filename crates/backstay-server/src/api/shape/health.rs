@@ -47,7 +47,7 @@ pub(in crate::api) struct Signs<'a> {
 pub(in crate::api) fn summary(signs: &Signs<'_>) -> BoardHealth {
     let mut found: Vec<(HealthState, String)> = Vec::new();
     if let Some(books) = signs.books {
-        of_records(books, &mut found);
+        of_records(books, signs.now_ms, &mut found);
     }
     of_alerts(signs, &mut found);
     for target in signs.targets {
@@ -71,7 +71,7 @@ pub(in crate::api) fn summary(signs: &Signs<'_>) -> BoardHealth {
     BoardHealth { state, problems }
 }
 
-fn of_records(books: &Accounting, found: &mut Vec<(HealthState, String)>) {
+fn of_records(books: &Accounting, now_ms: u64, found: &mut Vec<(HealthState, String)>) {
     if books.store_error.is_some() {
         let told = "the call log cannot be written; records wait in the spool";
         found.push((HealthState::Page, told.to_owned()));
@@ -79,6 +79,13 @@ fn of_records(books: &Accounting, found: &mut Vec<(HealthState, String)>) {
     if books.rollup_error.is_some() {
         let told = "the sums over calls cannot be written; board and alerts stand still";
         found.push((HealthState::Page, told.to_owned()));
+    }
+    if let Some(waits_ms) = books.behind_ms(now_ms) {
+        let told = format!(
+            "the sums over calls are {} s behind; board and alerts do not know of newer calls",
+            waits_ms / 1000
+        );
+        found.push((HealthState::Page, told));
     }
     // A report that finds no call is its sender's mistake, or late.
     let lost = books.lost();
@@ -359,6 +366,13 @@ mod tests {
             ..Accounting::default()
         };
         assert!(told(Some(&books), &well, 1).starts_with("the sums over calls"));
+        let late = Accounting { waiting_since_ms: Some(1), ..Accounting::default() };
+        assert_eq!(told(Some(&late), &well, 60_001), "", "that happens");
+        let behind =
+            "the sums over calls are 61 s behind; board and alerts do not know of newer calls";
+        let looked = Signs { looked_ms: 61_001, now_ms: 61_001, books: Some(&late), ..calm(&well) };
+        assert_eq!(summary(&looked).problems, [behind]);
+        assert_eq!(summary(&looked).state, HealthState::Page);
         let error = Some("the disk is full".to_owned());
         assert_eq!(rollups(Some(&books)), RollupsHealth { behind: Some(3), error });
         assert_eq!(rollups(None), RollupsHealth::default());
