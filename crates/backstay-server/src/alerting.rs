@@ -106,7 +106,7 @@ mod tests {
     use std::sync::atomic::{AtomicU32, Ordering};
 
     use backstay_store::ErrorKind;
-    use tokio::{sync::mpsc, task::JoinSet};
+    use tokio::{sync::mpsc, task::JoinSet, time::timeout};
 
     use super::*;
 
@@ -128,7 +128,8 @@ mod tests {
         let mut watching = JoinSet::new();
         watching.spawn(keep_looking("first", Arc::new(reopen), Arc::new(look)));
         for expected in [(0, "first"), (1, "first"), (2, "second"), (3, "second")] {
-            assert_eq!(looks.recv().await, Some(expected));
+            let look = timeout(30 * EVERY, looks.recv()).await;
+            assert_eq!(look, Ok(Some(expected)));
         }
     }
 }

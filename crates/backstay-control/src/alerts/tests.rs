@@ -407,6 +407,20 @@ fn a_silence_goes_on_though_nobody_watched_for_a_while() {
 }
 
 #[test]
+fn a_silence_that_nobody_watched_for_a_while_is_one_silence() {
+    let mut world = World::new();
+    world.minutes(60, |world| world.calls(2, &ok("a")));
+    for _ in 0..3 {
+        world.minutes(10, |_| {});
+        world.now_ms += 90 * SECOND;
+    }
+    world.minutes(10, |_| {});
+    assert_eq!(world.evaluator.calls["a"].usual.silences, [], "it is not over");
+    world.minutes(3, |world| world.calls(2, &ok("a")));
+    assert_eq!(world.evaluator.calls["a"].usual.silences.len(), 1);
+}
+
+#[test]
 fn a_job_by_the_hour_is_learned() {
     let mut world = World::new();
     for hour in 0..12 {
@@ -451,6 +465,11 @@ fn refused_credentials_are_told_once_until_the_target_answers() {
     let mut world = World::new();
     let held = vec![("sim/m".to_owned(), FailureClass::UpstreamAuth)];
     let refused = failed("a", FailureClass::UpstreamAuth);
+    // Neither what was answered before, nor a call without an answer, nor another target proves it.
+    world.minutes(10, |world| world.calls(1, &ok("a")));
+    let other = ok("a");
+    let other =
+        Sample { key: Key { target: Some("sim/n".to_owned()), ..other.key.clone() }, ..other };
     for round in 0..3 {
         world.calls(1, &refused);
         world.engine.holds.clone_from(&held);
@@ -458,7 +477,10 @@ fn refused_credentials_are_told_once_until_the_target_answers() {
         let told = rules(&changes).contains(&(Rule::Credentials, Change::Fired, PAGE));
         assert_eq!(told, round == 0, "round {round}");
         world.engine.holds.clear();
-        let changes = world.minutes(20, |_| {});
+        let changes = world.minutes(20, |world| {
+            world.calls(1, &refused);
+            world.calls(1, &other);
+        });
         assert!(!rules(&changes).iter().any(|it| it.0 == Rule::Credentials), "{changes:#?}");
         world.restart();
     }

@@ -6,6 +6,7 @@ use std::{
 };
 
 use backstay_control::notify::{Delivery, Pace};
+use backstay_core::alert::{Alert, Severity};
 use backstay_engine::clock::{Clock, Entropy};
 use backstay_store::{
     AlertStore, MemoryStore, SqliteAlerts,
@@ -13,7 +14,7 @@ use backstay_store::{
 };
 use tokio::net::TcpListener;
 
-use crate::receivers::{Answer, Hook, Office, alert, hasty, receivers, webhook};
+use crate::receivers::{Answer, Got, Hook, Office, alert, hasty, receivers, webhook};
 
 /// An office with one webhook.
 fn office(url: &str, pace: Pace) -> (Office<MemoryStore>, tempfile::TempDir) {
@@ -53,6 +54,25 @@ async fn what_fails_is_tried_again_under_the_same_key() {
     }
     office.until("ops", |state| state.pending == 0).await;
     hook.nothing_more();
+}
+
+#[tokio::test]
+async fn a_receiver_that_forgets_hears_news_before_its_next_reminder() {
+    let mut hook = Hook::start(&[]).await;
+    let dir = tempfile::tempdir().unwrap();
+    let store = MemoryStore::new();
+    let url = &hook.url;
+    let toml =
+        format!("[[alerts.notify]]\nkind = \"alertmanager\"\nname = \"am\"\nurl = \"{url}\"\n");
+    let pace = Pace { refresh: Duration::from_secs(3600), ..hasty() };
+    let receivers = receivers(dir.path(), &toml);
+    let mut office = Office::open(store.clone(), Box::new(store), receivers, pace);
+    let severity = |got: &Got| got.body[0]["labels"]["severity"].clone();
+    office.happens(&Alert { severity: Severity::Warn, ..alert(1) }, Event::Firing);
+    assert_eq!(severity(&hook.next().await), "warn");
+    office.until("am", |state| state.last_ok_ms.is_some()).await;
+    office.happens(&Alert { severity: Severity::Page, ..alert(1) }, Event::Firing);
+    assert_eq!(severity(&hook.next().await), "page");
 }
 
 #[tokio::test]

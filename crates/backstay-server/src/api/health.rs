@@ -91,7 +91,7 @@ pub(super) fn summary(server: &Server, now_ms: u64) -> BoardHealth {
         draining: server.draining(),
         books: books(server).as_ref(),
         alerts: &server.alerts(),
-        looked_ms: server.alerts().at_ms.max(server.desk().started_ms()),
+        started_ms: server.desk().started_ms(),
         now_ms,
         targets: &targets(server, now_ms),
     })

@@ -171,6 +171,15 @@ fn samples(text: &str) -> usize {
 }
 
 #[test]
+fn a_log_that_cannot_be_written_is_told_apart_from_its_sums() {
+    let books = Accounting { store_error: Some("it is full".to_owned()), ..Accounting::default() };
+    let gauges = Gauges { records: Some(books), ..gauges() };
+    let text = String::from_utf8(write_page(&metrics(&[]), gauges, Format::Text)).unwrap();
+    let failing = |part: &str| value(&text, &format!("backstay_log_failing{{part=\"{part}\"}}"));
+    assert_eq!([failing("records"), failing("sums")], [Some(1.0), Some(0.0)]);
+}
+
+#[test]
 fn sums_that_fall_behind_fail_though_nothing_says_why() {
     let metrics = metrics(&[]);
     let failing = |waits_ms: u64| {

@@ -170,6 +170,14 @@ fn a_lasting_shift_is_told_with_its_figures_and_ends_when_it_ends() {
     assert_eq!(cusum.reading(None, 12, "answers").verdict, Verdict::Learning);
 }
 
+#[test]
+fn a_longer_call_than_any_before_counts_for_no_more_than_the_second_usual_length() {
+    let sample = (0..5000).map(|n| if n % 10 == 0 { 1500 } else { 500 });
+    let baseline = TokenBaseline::of(&histogram(sample)).unwrap();
+    let counts = |tokens| baseline.deviation(&histogram([tokens])).unwrap();
+    assert_eq!(counts(1_000_000).to_bits(), counts(1500).to_bits(), "{baseline:?}");
+}
+
 /// One call in ten is three times as long, or a third as long, as all others: healthy, and as it was
 /// when its baseline was taken. The minutes of two weeks.
 #[test]

@@ -33,11 +33,11 @@ pub(in crate::api) struct Signs<'a> {
     pub(in crate::api) draining: bool,
     /// What became of the records.
     pub(in crate::api) books: Option<&'a Accounting>,
-    /// The rules at the last look,
+    /// The rules at the last look.
     pub(in crate::api) alerts: &'a Board,
-    /// which was then, or has been awaited since then,
-    pub(in crate::api) looked_ms: u64,
-    /// and it is now.
+    /// When the server started: since then the first look is awaited.
+    pub(in crate::api) started_ms: u64,
+    /// It is now.
     pub(in crate::api) now_ms: u64,
     /// Every target.
     pub(in crate::api) targets: &'a [TargetHealth],
@@ -99,7 +99,7 @@ fn of_records(books: &Accounting, now_ms: u64, found: &mut Vec<(HealthState, Str
 }
 
 fn of_alerts(signs: &Signs<'_>, found: &mut Vec<(HealthState, String)>) {
-    let quiet_ms = signs.now_ms.saturating_sub(signs.looked_ms);
+    let quiet_ms = signs.now_ms.saturating_sub(signs.alerts.at_ms.max(signs.started_ms));
     if quiet_ms > LONGEST_LOOK_MS {
         let told = format!(
             "nobody has looked for alerts for {} s; the server's log says why",
@@ -333,7 +333,7 @@ mod tests {
             draining: false,
             books: None,
             alerts,
-            looked_ms: 1,
+            started_ms: 1,
             now_ms: 1,
             targets: &[],
         }
@@ -357,8 +357,11 @@ mod tests {
         let (well, blind) =
             (Board::default(), Board { problem: Some("it is locked".into()), ..Board::default() });
         assert_eq!(told(None, &well, 60_001), "");
+        let looked = Board { at_ms: 10_000, ..Board::default() };
+        assert_eq!(told(None, &looked, 70_000), "");
         let quiet = "nobody has looked for alerts for 60 s; the server's log says why";
         assert_eq!(told(None, &well, 60_002), quiet);
+        assert_eq!(told(None, &looked, 70_001), quiet);
         assert_eq!(told(None, &blind, 1), "alerts cannot be judged: it is locked");
         let books = Accounting {
             rollup_error: Some("the disk is full".into()),
@@ -370,9 +373,15 @@ mod tests {
         assert_eq!(told(Some(&late), &well, 60_001), "", "that happens");
         let behind =
             "the sums over calls are 61 s behind; board and alerts do not know of newer calls";
-        let looked = Signs { looked_ms: 61_001, now_ms: 61_001, books: Some(&late), ..calm(&well) };
-        assert_eq!(summary(&looked).problems, [behind]);
-        assert_eq!(summary(&looked).state, HealthState::Page);
+        let now = Board { at_ms: 61_001, ..Board::default() };
+        assert_eq!(told(Some(&late), &now, 61_001), behind);
+        let full = Accounting { store_error: Some("it is full".into()), ..Accounting::default() };
+        let unwritten = "the call log cannot be written; records wait in the spool";
+        assert_eq!(told(Some(&full), &well, 1), unwritten);
+        for books in [&late, &full] {
+            let signs = Signs { books: Some(books), now_ms: 61_001, ..calm(&now) };
+            assert_eq!(summary(&signs).state, HealthState::Page);
+        }
         let error = Some("the disk is full".to_owned());
         assert_eq!(rollups(Some(&books)), RollupsHealth { behind: Some(3), error });
         assert_eq!(rollups(None), RollupsHealth::default());
