@@ -638,7 +638,8 @@ impl Call {
     }
 }
 
-/// Whether an alert on what is usual has lasted for a day in which somebody watched.
+/// Whether an alert on what is usual has lasted for a day in which somebody watched, and is not about to
+/// end.
 fn is_lasting(tracked: &Tracked, policy: &Policy) -> bool {
     let learned = match tracked.alert.subject.rule {
         Rule::LatencyBaseline
@@ -657,7 +658,8 @@ fn is_lasting(tracked: &Tracked, policy: &Policy) -> bool {
         | Rule::Shed
         | Rule::ModelDrift => false,
     };
-    learned && tracked.alert.stage == Stage::Firing && tracked.held_ms >= DAY_MS
+    let lasts = tracked.held_ms >= DAY_MS && tracked.clear_ms == 0;
+    learned && tracked.alert.stage == Stage::Firing && lasts
 }
 
 /// Whether the rule is about what the engine and the recorder say, and not about sums.

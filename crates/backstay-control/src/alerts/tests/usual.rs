@@ -191,6 +191,20 @@ fn what_was_summed_up_against_another_length_is_forgotten() {
 }
 
 #[test]
+fn what_is_about_to_end_is_not_taken_for_usual() {
+    let mut world = world();
+    world.minutes(30, changed);
+    for tracked in world.evaluator.tracked.values() {
+        let lasts = |held_ms, clear_ms| {
+            is_lasting(&Tracked { held_ms, clear_ms, ..tracked.clone() }, &policy())
+        };
+        assert_eq!([lasts(DAY_MS - 1, 0), lasts(DAY_MS, 0)], [false, true]);
+        assert!(!lasts(2 * DAY_MS, 10 * SECOND), "it has been well for ten seconds");
+    }
+    assert_eq!(world.evaluator.tracked.len(), 3);
+}
+
+#[test]
 fn an_alert_that_nobody_watched_for_a_day_is_not_taken_for_usual() {
     let mut world = world();
     assert_eq!(told(&world.minutes(90, changed), Change::Fired), CHANGED);
