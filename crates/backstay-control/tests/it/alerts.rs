@@ -13,7 +13,10 @@ use backstay_control::{
     compile::Compiler,
     project::load,
 };
-use backstay_core::alert::{Alert, Rule, Stage, machine::Transition};
+use backstay_core::alert::{
+    Alert, Rule, Stage,
+    machine::{Change, Transition},
+};
 use backstay_engine::{
     Engine, Sink,
     clock::{Clock, Entropy},
@@ -110,8 +113,22 @@ impl Gateway {
 
     /// Ten seconds with so many calls, and a look at their end.
     async fn ten_seconds(&mut self, calls: u32) -> Vec<Transition> {
+        self.stretch(Duration::from_secs(10), calls).await
+    }
+
+    /// Hours with two calls in half a minute and a look at its end, which is as seldom as time still
+    /// counts.
+    async fn hours(&mut self, hours: u32) -> Vec<Transition> {
+        let mut seen = Vec::new();
+        for _ in 0..hours * 120 {
+            seen.extend(self.stretch(Duration::from_secs(30), 2).await);
+        }
+        seen
+    }
+
+    async fn stretch(&mut self, lasts: Duration, calls: u32) -> Vec<Transition> {
         for _ in 0..calls {
-            advance(Duration::from_secs(10) / calls).await;
+            advance(lasts / calls).await;
             self.call().await;
         }
         let Sink::Memory(kept) = self.engine.sink() else { panic!("this sink is memory") };
@@ -190,4 +207,36 @@ async fn an_alert_outlives_the_process() {
     assert_eq!(of_errors(&again), 0, "it was told before: {again:?}");
     let firing = gateway.keeper.board().firing().next().unwrap();
     assert!(fired.iter().any(|it| it.alert.id == firing.id));
+}
+
+/// The rungs whose alerts changed so.
+fn rungs(changes: &[Transition], change: Change) -> Vec<&str> {
+    let own = changes.iter().filter(|it| it.change == change);
+    own.filter_map(|it| it.alert.subject.detail.as_deref()).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_incident_is_noticed_again_and_a_lasting_change_is_not() {
+    let mut gateway = Gateway::start();
+    assert_eq!(gateway.hours(3).await, []);
+    let broken = "{ fault = \"malformed-json\", rate = \"10%\" }";
+    gateway.faults(broken);
+    assert_eq!(rungs(&gateway.hours(6).await, Change::Fired), ["parsed"]);
+    gateway.faults("");
+    // Over midnight, after which all is learned anew.
+    assert_eq!(rungs(&gateway.hours(17).await, Change::Resolved), ["parsed"]);
+    let store = Box::new(gateway.alerts());
+    let reader = SqliteReader::open(gateway.dir.path().join(".backstay"));
+    gateway.keeper = Keeper::open(store, reader, 0).unwrap();
+    gateway.faults(broken);
+    let changes = gateway.hours(26).await;
+    assert_eq!(rungs(&changes, Change::Fired), ["parsed"]);
+    assert_eq!(rungs(&changes, Change::Resolved), ["parsed"]);
+    let over = AlertFilter { stages: vec![Stage::Resolved], ..AlertFilter::default() };
+    let stored = gateway.alerts().history(&over).unwrap();
+    let usual = |alert: &&Alert| {
+        alert.arithmetic.ends_with("; it has lasted for a day, and is what is usual from now on")
+    };
+    let ended: Vec<_> = stored.iter().filter(usual).map(|alert| alert.subject.rule).collect();
+    assert_eq!(ended, [Rule::Quality], "{stored:#?}");
 }
