@@ -133,7 +133,8 @@ impl Rule {
                         point above it, and chance alone would do that once in 1000 windows.",
                 clears: "As `error_rate`.",
                 advice: "The rung says where: `parsed` and `schema_valid` point at the model or the \
-                         prompt, `consumer` at answers that are valid and wrong. Make a case of one.",
+                         prompt, `consumer` at answers that are valid and wrong, which `backstay log \
+                         --verdict useless` lists.",
                 severity: Severity::Warn,
                 unit: "share",
                 lasts: (0, 300),
