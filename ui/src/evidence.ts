@@ -1,5 +1,5 @@
-// Where the log shows the calls that made an alert. Pure.
-import type { Alert } from "./api/types";
+// What an alert is made of: the calls in the log, and how its rule stands now. Pure.
+import type { Alert, RuleCall, RuleView } from "./api/types";
 
 export interface Evidence {
   /** Filters of the log's address. */
@@ -10,9 +10,12 @@ export interface Evidence {
 const MINUTE = 60_000;
 const HOUR = 60 * MINUTE;
 
+/** Rules that calls make hold by failing. */
+const OF_FAILURES = ["error_rate", "burn_rate", "quality", "breaker_open", "credentials"];
+
 /** The calls behind an alert, from a little before it began until it was over. */
-export function evidence(alert: Pick<Alert, "rule" | "detail" | "call" | "started_ms" | "resolved_ms">, now: number): Evidence {
-  const { call, started_ms: began } = alert;
+export function evidence(alert: Pick<Alert, "rule" | "detail" | "call" | "target" | "started_ms" | "resolved_ms">, now: number): Evidence {
+  const { call, target, started_ms: began } = alert;
   const until = alert.resolved_ms ?? now;
   if (alert.rule === "quality" && alert.detail === "consumer") {
     // A verdict counts where its call does, which is up to an hour ago.
@@ -22,5 +25,16 @@ export function evidence(alert: Pick<Alert, "rule" | "detail" | "call" | "starte
     // Calls are judged when they are one to two hours old.
     return { filters: { call, verdict: "unheard", since: began - 2 * HOUR, until: until - HOUR }, text: "all calls not heard of since then" };
   }
-  return { filters: { call, failed: 1, since: began - 5 * MINUTE, until }, text: "all failed calls since then" };
+  const filters = { call, target, since: began - 5 * MINUTE, until };
+  if (OF_FAILURES.includes(alert.rule)) return { filters: { ...filters, failed: 1 }, text: "all failed calls since then" };
+  return { filters, text: "all calls since then" };
+}
+
+/** How the rule of an alert that is not over stands now, if it has been looked at since. */
+export function standing(alert: Pick<Alert, "rule" | "call" | "target" | "detail" | "release" | "resolved_ms">, rules: RuleView[]): RuleCall | null {
+  if (alert.resolved_ms !== null) return null;
+  const stands = rules.find((rule) => rule.rule === alert.rule)?.calls ?? [];
+  const isIts = (stand: RuleCall) => stand.call === alert.call && stand.target === alert.target && stand.detail === alert.detail;
+  // An alert names the release of most of its calls, also where its rule does not tell releases apart.
+  return stands.find((stand) => isIts(stand) && (stand.release === null || stand.release === alert.release)) ?? null;
 }

@@ -3,7 +3,7 @@ import { useState } from "preact/hooks";
 import type { Alert, AlertHistory, Alerts, RuleCall, RuleState, RuleView, Silences } from "../api/types";
 import { ApiError, get } from "../api/client";
 import { absolute, duration, inUnit, plural, words } from "../format";
-import { evidence, type Evidence } from "../evidence";
+import { evidence, standing, type Evidence } from "../evidence";
 import { Link, setParams, usePlace } from "../router";
 import { useQuery } from "../query";
 import { address, oneOf } from "../url";
@@ -56,7 +56,7 @@ function Now({ alerts }: { alerts: Alerts }) {
     <>
       {id !== null && !known && <Past id={id} />}
       {shown.map((alert) => (
-        <AlertCard alert={alert} chosen={alert.id === id} key={alert.id} />
+        <AlertCard alert={alert} now={standing(alert, alerts.rules)} chosen={alert.id === id} key={alert.id} />
       ))}
       {!pendingKnown &&
         pending.map(({ rule, call }) => (
@@ -99,7 +99,7 @@ function Calm({ rules }: { rules: RuleView[] }) {
 /** An alert of the past that a link names. */
 function Past({ id }: { id: string }) {
   const query = useQuery<Alert>(`alert ${id}`, () => `/alerts/${encodeURIComponent(id)}`, { live: false });
-  if (query.data !== null) return <AlertCard alert={query.data} chosen />;
+  if (query.data !== null) return <AlertCard alert={query.data} now={null} chosen />;
   if (query.error === null) return <Loading what="the alert of this link" />;
   if (!(query.error instanceof ApiError) || query.error.status >= 500) return <Failed error={query.error} again={query.again} />;
   return <p class="notice warn slim">The alert of this link is not known (any more). Below is what fires now.</p>;
@@ -113,7 +113,7 @@ function CallLink({ call }: { call: string }) {
   );
 }
 
-function AlertCard({ alert, chosen }: { alert: Alert; chosen: boolean }) {
+function AlertCard({ alert, now, chosen }: { alert: Alert; now: RuleCall | null; chosen: boolean }) {
   const over = alert.resolved_ms !== null;
   const facts: [string, string | null][] = [
     ["rule", words(alert.rule)],
@@ -130,6 +130,11 @@ function AlertCard({ alert, chosen }: { alert: Alert; chosen: boolean }) {
         <Link to={address("/alerts", { id: alert.id })}>{alert.summary}</Link>
       </h2>
       <p class="arithmetic">{alert.arithmetic}</p>
+      {now !== null && now.arithmetic !== alert.arithmetic && (
+        <p class="arithmetic">
+          <strong>now</strong> {now.arithmetic}
+        </p>
+      )}
       <p class="tags">
         {alert.call !== null && <CallLink call={alert.call} />}
         {facts.map(([name, value]) =>
@@ -148,7 +153,7 @@ function AlertCard({ alert, chosen }: { alert: Alert; chosen: boolean }) {
               {sample.slice(0, 8)}…{sample.slice(-4)}
             </Link>
           ))}
-          {alert.call !== null && <EvidenceLink of={evidence(alert, Date.now())} />}
+          {(alert.call ?? alert.target) !== null && <EvidenceLink of={evidence(alert, Date.now())} />}
         </p>
       )}
       <p class="muted row">
@@ -306,7 +311,7 @@ function History() {
             <>
               {all.length === 0 && <p class="nothing">No alert so far.</p>}
               {all.map((alert) => (
-                <AlertCard alert={alert} chosen={false} key={alert.id} />
+                <AlertCard alert={alert} now={null} chosen={false} key={alert.id} />
               ))}
               {more.error !== null && <p class="notice bad slim">{more.error}</p>}
               {next !== null && (

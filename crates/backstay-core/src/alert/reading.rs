@@ -56,6 +56,8 @@ pub(super) fn chance(p: f64) -> String {
         _ if p >= 0.009_5 => format!("{p:.3}"),
         _ if p >= 0.000_95 => format!("{p:.4}"),
         _ if p >= 0.000_095 => format!("{p:.5}"),
+        // Below the smallest number there is.
+        _ if p <= 0.0 => "0".to_owned(),
         _ => format!("{p:.1e}"),
     }
 }
@@ -81,8 +83,8 @@ mod tests {
             [per_cent(0.02), per_cent(7.0 / 61.0), per_cent(1.0)],
             ["2 %", "11.5 %", "100 %"]
         );
-        let chances = [0.43, 0.021_7, 0.003_842, 0.000_216_9, 3.2e-9].map(chance);
-        assert_eq!(chances, ["0.43", "0.022", "0.0038", "0.00022", "3.2e-9"]);
+        let chances = [0.43, 0.021_7, 0.003_842, 0.000_216_9, 3.2e-9, 0.0].map(chance);
+        assert_eq!(chances, ["0.43", "0.022", "0.0038", "0.00022", "3.2e-9", "0"]);
         let times = [850, 1500, 16_000, 90_000, 300_000, 7_200_000];
         let times = times.map(|millis| time(Duration::from_millis(millis)));
         assert_eq!(times, ["850 ms", "1500 ms", "16 s", "90 s", "5 min", "2 h"]);
