@@ -94,6 +94,7 @@ fn books(accounting: &Accounting, dir: &Path, now_ms: u64) -> Value {
         // What is wrong with the call log now, and with the sums over it.
         "store_error": told(&accounting.store_error),
         "rollup_error": told(&accounting.rollup_error),
+        "retention_error": told(&accounting.retention_error),
         // For how long the sums have lacked a call, if that is longer than a minute.
         "rollups_behind_ms": accounting.behind_ms(now_ms),
     })

@@ -95,6 +95,7 @@ struct State {
     store_errors: u64,
     store_error: Option<String>,
     rollup_error: Option<String>,
+    retention_error: Option<String>,
     /// The rollups may lack something of what is stored;
     unrolled: bool,
     /// so many entries that left the queue for good are in them.
@@ -366,6 +367,7 @@ impl Recorder {
             store_errors: state.store_errors,
             store_error: state.store_error.clone(),
             rollup_error: state.rollup_error.clone(),
+            retention_error: state.retention_error.clone(),
             unsummed: state.settled().saturating_sub(state.rolled),
             waiting_since_ms: state.waiting.map(|(_, at_ms)| at_ms),
             retained: state.retained,
@@ -587,12 +589,13 @@ impl Writer {
         let mut state = self.shared.lock();
         match result {
             Ok(retained) => {
+                state.retention_error = None;
                 state.retained.body_days += retained.body_days;
                 state.retained.call_days += retained.call_days;
             }
             Err(error) => {
                 state.store_errors += 1;
-                state.store_error = Some(error.to_string());
+                state.retention_error = Some(error.to_string());
             }
         }
     }

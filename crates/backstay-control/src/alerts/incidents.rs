@@ -11,6 +11,8 @@ const HOUR_MS: u64 = Level::Hour.millis();
 const DAY_MS: u64 = Level::Day.millis();
 /// What is usual is taken from the last seven days; so many hours of eight are two to a stretch at most.
 const KEPT_MS: u64 = 8 * DAY_MS;
+/// What comes back at the same hour on so many of those days is no incident.
+const RECURRING: usize = 3;
 
 /// One thing that is usual for a call: its rule, and the rung or the release that the rule tells apart.
 pub(super) type About<'a> = (Rule, Option<&'a str>);
@@ -78,15 +80,24 @@ impl Incidents {
         self.forget(now_ms);
     }
 
-    fn forget(&mut self, now_ms: u64) {
+    /// Forgets what is too old for anybody to ask.
+    pub(super) fn forget(&mut self, now_ms: u64) {
         let old = |at_ms: u64| at_ms.saturating_add(KEPT_MS) <= now_ms;
         self.hours.retain(|(_, until)| !old(*until));
+        let first = Level::Hour.start(now_ms.saturating_sub(KEPT_MS));
+        self.hours.iter_mut().for_each(|(from, _)| *from = first.max(*from));
         self.lasting.retain(|it| !old(it.since_ms));
     }
 
-    /// Whether an alert was open in the hour that starts at `start_ms`.
-    pub(super) fn covers(&self, start_ms: u64) -> bool {
-        self.hours.iter().any(|(from, until)| (*from..*until).contains(&start_ms))
+    /// Whether nothing is learned from the hour that starts at `start_ms`: an alert was open then, and on
+    /// no more than one other day at that time. Else what is so every day, or in every hour in which the
+    /// call is used at all, would be told anew each day and never become usual.
+    fn leaves_out(&self, start_ms: u64) -> bool {
+        let covers =
+            |at_ms: u64| self.hours.iter().any(|(from, until)| (*from..*until).contains(&at_ms));
+        let day = |n: u64| (start_ms + n * DAY_MS).checked_sub(KEPT_MS);
+        let days = (0..=2 * KEPT_MS / DAY_MS).filter_map(day);
+        covers(start_ms) && days.filter(|at_ms| covers(*at_ms)).count() < RECURRING
     }
 
     /// Whether some hours of the day that starts at `start_ms` may count and others not.
@@ -102,7 +113,7 @@ impl Incidents {
         match self.lasting.iter().find(|it| it.about() == about) {
             Some(lasting) if start_ms < lasting.since_ms => false,
             Some(lasting) if start_ms < lasting.until_ms => true,
-            Some(_) | None => !self.covers(start_ms),
+            Some(_) | None => !self.leaves_out(start_ms),
         }
     }
 }
@@ -141,9 +152,13 @@ mod tests {
             }
             incidents.mark(now_ms, now_ms);
             set.extend([now_ms / HOUR_MS - 1, now_ms / HOUR_MS]);
-            for hour in (now_ms - KEPT_MS) / HOUR_MS..=now_ms / HOUR_MS {
+            incidents.forget(now_ms);
+            let first = (now_ms - KEPT_MS) / HOUR_MS;
+            let kept = |hour: &u64| *hour >= first && set.contains(hour);
+            for hour in first..=now_ms / HOUR_MS {
+                let days = (hour % 24..=now_ms / HOUR_MS).step_by(24).filter(kept).count();
                 let counts = incidents.leaves(QUALITY, hour * HOUR_MS);
-                prop_assert_eq!(counts, !set.contains(&hour), "hour {}", hour);
+                prop_assert_eq!(counts, !set.contains(&hour) || days >= 3, "hour {}", hour);
             }
             let apart = incidents.hours.windows(2).all(|pair| pair[0].1 < pair[1].0);
             prop_assert!(apart && incidents.hours.len() <= 97, "{:?}", incidents.hours);

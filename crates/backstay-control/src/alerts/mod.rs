@@ -307,15 +307,8 @@ impl Evaluator {
                     self.usual_now.push(tracked.alert.subject.clone());
                 }
             }
-            let all = now_ms.saturating_sub(call.usual.learned_ms) >= DAY_MS;
-            if all || call.usual.is_incomplete() || call.usual.oldest_ms.is_none() {
-                // What is to be judged must not judge itself.
-                let judged = |own: About<'_>| alerts().any(|it| about(&it.alert.subject) == own);
-                call.usual.learn(name, now_ms, &|own| all && !judged(own), rollups)?;
-            }
-            if all {
-                call.usual.learned_ms = now_ms;
-            }
+            let judged: Vec<About<'_>> = alerts().map(|it| about(&it.alert.subject)).collect();
+            call.usual.learn(name, now_ms, &judged, rollups)?;
         }
         Ok(())
     }
@@ -597,7 +590,8 @@ impl Call {
     fn learn_coverage(&mut self, now_ms: u64, judged: bool) {
         let until = now_ms.saturating_sub(HOUR_MS);
         let since = until.saturating_sub(HOUR_MS);
-        let left_out = |at_ms| self.usual.incidents.covers(Level::Hour.start(at_ms));
+        let own = (Rule::Coverage, None);
+        let left_out = |at_ms| !self.usual.incidents.leaves(own, Level::Hour.start(at_ms));
         if judged || left_out(since) || left_out(until) {
             return;
         }

@@ -77,6 +77,9 @@ pub(super) struct Usual {
     /// What is not learned from.
     #[serde(default)]
     pub(super) incidents: Incidents,
+    /// What could not be taken anew when its turn was, since an alert of it was open.
+    #[serde(default)]
+    pub(super) owed: Vec<(Rule, Option<String>)>,
 }
 
 /// What stops at each rung, of what came so far.
@@ -177,19 +180,36 @@ fn of_rung(rung: usize) -> About<'static> {
 }
 
 impl Usual {
-    /// Reads the last days of `call`. What is known already is only taken `anew` where that says so.
+    /// Reads the last days of `call`, if there is something to learn. What is known already is taken anew
+    /// once a day; but what is `judged`, as soon as it is not any more: it must not judge itself.
     pub(super) fn learn(
         &mut self,
         call: &str,
         now_ms: u64,
-        anew: &dyn Fn(About<'_>) -> bool,
+        judged: &[About<'_>],
         rollups: &dyn RollupReader,
     ) -> Result<(), StoreError> {
+        let all = now_ms.saturating_sub(self.learned_ms) >= DAY_MS;
+        let is_judged = |own: &(Rule, Option<String>)| judged.contains(&(own.0, own.1.as_deref()));
+        let pays = self.owed.iter().any(|own| !is_judged(own));
+        if !all && !pays && !self.is_incomplete() && self.oldest_ms.is_some() {
+            return Ok(());
+        }
+        self.incidents.forget(now_ms);
         let (rows, oldest_ms) = days(call, now_ms, &self.incidents, rollups)?;
         self.oldest_ms = oldest_ms;
         let found = Found::of(&rows, &self.incidents);
         (self.calls, self.streams) = (found.latency.count(), found.first.count());
-        self.take(&found, anew);
+        let mut owed = std::mem::take(&mut self.owed);
+        let is_due =
+            |about: About<'_>| all || owed.iter().any(|(rule, of)| (*rule, of.as_deref()) == about);
+        self.take(&found, &|about| is_due(about) && !judged.contains(&about));
+        if all {
+            owed = judged.iter().map(|(rule, of)| (*rule, of.map(str::to_owned))).collect();
+            self.learned_ms = now_ms;
+        }
+        owed.retain(is_judged);
+        self.owed = owed;
         Ok(())
     }
 

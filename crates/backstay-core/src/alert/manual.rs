@@ -64,10 +64,13 @@ each release where the rule tells releases apart.
 - **What was wrong for a while is left out.** An hour in which an alert of the call fired is not learned
   from, nor is the hour before it began, whatever the rule: after an outage of six hours the same outage is
   noticed again. Where too little is left to learn from, what was usual before stays so.
+- **What comes back every day becomes usual.** An hour of the day with alerts on three of the last days is
+  learned from after all: a batch each night, or a change in a call that is used in office hours only.
 - **What lasts becomes usual.** While an alert is open, what it is held against does not move. When it has
   held for 24 hours, that alone is learned anew, from what came since it began (at the next full hour, and
   as soon as there are 300 calls of it); the alert ends, and its figures say that it has lasted for a day.
-  `coverage` begins to learn at that moment. Other hours of the call are learned from as before, and no
+  `coverage` begins to learn at that moment. If it was an outage after all, it stays usual for some days:
+  the budgets of the call go on telling. Other hours of the call are learned from as before, and no
   alert keeps them out for longer than its first day.
 - **A budget is never learned**: `error_rate`, `burn_rate`, `latency_budget` and a `first_token_p95` of
   yours fire for as long as they are exceeded.

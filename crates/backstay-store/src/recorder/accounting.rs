@@ -34,6 +34,8 @@ pub struct Accounting {
     pub store_error: Option<String>,
     /// What is wrong with the rollups now: meanwhile board and alerts stand still.
     pub rollup_error: Option<String>,
+    /// Why what is too old could not be dropped when that was last tried: the disk fills up.
+    pub retention_error: Option<String>,
     /// Entries that left the queue for good and are not known to be in the rollups yet.
     pub unsummed: u64,
     /// When the call ended that has waited longest for the rollups, in milliseconds since the epoch;

@@ -323,6 +323,35 @@ fn what_comes_too_late_is_counted() {
     assert!(recorder.flush(LONG), "there is nothing to wait for");
 }
 
+/// Retention fails; everything else works.
+struct NoRetention(MemoryStore);
+
+impl RecordStore for NoRetention {
+    fn append(&mut self, batch: &[Entry]) -> Result<Appended, StoreError> {
+        self.0.append(batch)
+    }
+
+    fn roll_up(&mut self) -> Result<bool, StoreError> {
+        self.0.roll_up()
+    }
+
+    fn retain(&mut self, _: u64, _: &Retention) -> Result<Retained, StoreError> {
+        Err(StoreError::new(ErrorKind::Busy, "once"))
+    }
+}
+
+/// On a gateway that nobody calls, nothing would be judged until the next call.
+#[test]
+fn a_failed_retention_does_not_say_that_records_cannot_be_written() {
+    let store = Box::new(NoRetention(MemoryStore::new()));
+    let recorder = Recorder::start(store, None, quick()).unwrap();
+    recorder.record(full(NOON, 1));
+    recorder.retain(NOON, Retention { bodies: LONG, metadata: LONG, rollups: LONG });
+    let end = recorder.close(LONG);
+    assert!(end.retention_error.is_some_and(|why| why.contains("once")));
+    assert_eq!((end.store_error, end.store_errors, end.stored), (None, 1, 1));
+}
+
 #[test]
 fn retention_runs_between_batches() {
     let store = MemoryStore::new();

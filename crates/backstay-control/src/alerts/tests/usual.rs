@@ -128,8 +128,11 @@ fn a_budget_is_not_learned_however_long_it_is_exceeded() {
     assert_eq!(firing, [RuleState::Firing; 2]);
     // What has been open for longer than a day does not keep other things from being learned.
     let usual = &world.evaluator.calls["a"].usual;
-    assert!(usual.learned_ms >= START + 2 * DAY_MS && usual.incidents.covers(START + 20 * HOUR_MS));
-    assert!(!usual.incidents.covers(START + 40 * HOUR_MS));
+    assert!(
+        usual.learned_ms >= START + 2 * DAY_MS
+            && !usual.incidents.leaves((Rule::FirstToken, None), START + 20 * HOUR_MS)
+    );
+    assert!(usual.incidents.leaves((Rule::FirstToken, None), START + 40 * HOUR_MS));
 }
 
 #[test]
@@ -167,14 +170,14 @@ fn too_few_calls_make_nothing_usual_and_are_no_reason_to_forget() {
     let since_ms = START - 3 * HOUR_MS;
     assert!(!usual.accept(("a", latency), since_ms, START, &world.sums).unwrap());
     assert_eq!(usual, known);
-    usual.learn("a", START, &|_| true, &world.sums).unwrap();
+    usual.learn("a", START, &[], &world.sums).unwrap();
     assert_eq!((usual.latency_us, usual.calls), (Some(7), 0), "all of it is left out");
     world.calls_at(START - 2 * HOUR_MS, 1, &slow);
     assert!(usual.accept(("a", latency), since_ms, START, &world.sums).unwrap());
     assert!(usual.latency_us > Some(4_500_000), "{:?}", usual.latency_us);
     assert_eq!(usual.stopped, known.stopped, "it is about latency");
     let mut without = Usual { latency_us: Some(7), ..Usual::default() };
-    without.learn("a", START, &|_| true, &World::new().sums).unwrap();
+    without.learn("a", START, &[], &World::new().sums).unwrap();
     assert_eq!(without.latency_us, None, "nothing has called for a week");
 }
 
@@ -231,4 +234,77 @@ fn what_older_versions_stored_is_read() {
     // What is open is known from the alerts.
     world.minutes(1, changed);
     assert_eq!(learned(&world).incidents, before.incidents);
+}
+
+/// Eight hours a day with calls, sixteen without; what each day told.
+fn office(world: &mut World, days: u64, each: fn(&World)) -> Vec<Vec<Transition>> {
+    let day = |_| {
+        let mut seen = hours(world, 8, each);
+        seen.extend(hours(world, 16, |_| ()));
+        seen
+    };
+    (0..days).map(day).collect()
+}
+
+/// Its alerts end every evening, so that none of them lasts for a day.
+#[test]
+fn what_lasts_in_office_hours_becomes_usual() {
+    let mut world = World::new();
+    world.policies.calls.get_mut("a").unwrap().alerts.off =
+        [Rule::NoTraffic, Rule::Coverage].into();
+    office(&mut world, 7, |world| world.calls(1, &ok("a")));
+    let before = latency_us(&world);
+    let slow = |world: &World| {
+        let usage = Some(Usage { input: 800, output: 900, ..Usage::default() });
+        world.calls(1, &Sample { latency_us: 5_000_000, usage, ..ok("a") });
+    };
+    let days = office(&mut world, 12, slow);
+    assert!(told(&days[0], Change::Fired).contains(&(Rule::LatencyBaseline, None)));
+    assert!(latency_us(&world) > before);
+    for quiet in &days[9..] {
+        assert_eq!(told(quiet, Change::Fired), []);
+    }
+}
+
+#[test]
+fn a_budget_that_is_exceeded_every_day_keeps_nothing_from_being_learned() {
+    let mut world = World::new();
+    world.policies.calls.get_mut("a").unwrap().alerts.off =
+        [Rule::NoTraffic, Rule::Coverage].into();
+    let days = office(&mut world, 8, |world| {
+        world.calls(9, &ok("a"));
+        world.calls(1, &failed("a", FailureClass::Schema));
+    });
+    let fired = told(&days[7], Change::Fired);
+    assert!(
+        !fired.is_empty() && fired.iter().all(|it| *it == (Rule::ErrorRate, None)),
+        "{fired:?}"
+    );
+    let usual = &world.evaluator.calls["a"].usual;
+    assert!(usual.latency_us.is_some() && !usual.tokens().is_empty(), "{usual:#?}");
+}
+
+#[test]
+fn what_is_so_every_night_becomes_usual() {
+    let mut world = world();
+    let before = latency_us(&world);
+    let slow = |world: &World| world.calls(4, &Sample { latency_us: 5_000_000, ..ok("a") });
+    let nights: Vec<_> = (0..7)
+        .map(|_| {
+            let seen = hours(&mut world, 3, slow);
+            hours(&mut world, 21, usual);
+            seen
+        })
+        .collect();
+    assert_eq!(told(&nights[0], Change::Fired), [(Rule::LatencyBaseline, None)]);
+    assert_eq!(told(&nights[6], Change::Fired), []);
+    assert!(latency_us(&world) > before);
+}
+
+#[test]
+fn an_incident_of_last_year_keeps_nothing() {
+    let mut usual = Usual { latency_us: Some(7), ..Usual::default() };
+    usual.incidents.mark(START - HOUR_MS, START);
+    usual.learn("a", START + 365 * DAY_MS, &[], &World::new().sums).unwrap();
+    assert_eq!(usual.latency_us, None, "nothing has called for a year");
 }

@@ -87,6 +87,10 @@ fn of_records(books: &Accounting, now_ms: u64, found: &mut Vec<(HealthState, Str
         );
         found.push((HealthState::Page, told));
     }
+    if books.retention_error.is_some() {
+        let told = "what is too old could not be dropped; the call log grows until that succeeds";
+        found.push((HealthState::Warn, told.to_owned()));
+    }
     // A report that finds no call is its sender's mistake, or late.
     let lost = books.lost();
     if lost > 0 {
@@ -375,6 +379,8 @@ mod tests {
             "the sums over calls are 61 s behind; board and alerts do not know of newer calls";
         let now = Board { at_ms: 61_001, ..Board::default() };
         assert_eq!(told(Some(&late), &now, 61_001), behind);
+        let kept = Accounting { retention_error: Some("busy".into()), ..Accounting::default() };
+        assert!(told(Some(&kept), &well, 1).starts_with("what is too old could not be dropped"));
         let full = Accounting { store_error: Some("it is full".into()), ..Accounting::default() };
         let unwritten = "the call log cannot be written; records wait in the spool";
         assert_eq!(told(Some(&full), &well, 1), unwritten);
