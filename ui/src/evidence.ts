@@ -7,25 +7,23 @@ export interface Evidence {
   text: string;
 }
 
-const MINUTE = 60_000;
-const HOUR = 60 * MINUTE;
+const HOUR = 3_600_000;
 
-/** Rules that calls make hold by failing. */
-const OF_FAILURES = ["error_rate", "burn_rate", "quality", "breaker_open", "credentials"];
+/** Rules that calls make hold by failing. What a target refused, another one may have answered. */
+const OF_FAILURES = ["error_rate", "burn_rate", "quality"];
 
-/** The calls behind an alert, from a little before it began until it was over. */
+/** The calls behind an alert, from an hour before it began, which is how far rules look back, until it was over. */
 export function evidence(alert: Pick<Alert, "rule" | "detail" | "call" | "target" | "started_ms" | "resolved_ms">, now: number): Evidence {
   const { call, target, started_ms: began } = alert;
   const until = alert.resolved_ms ?? now;
   if (alert.rule === "quality" && alert.detail === "consumer") {
-    // A verdict counts where its call does, which is up to an hour ago.
     return { filters: { call, verdict: "useless", since: began - HOUR, until }, text: "all calls of no use since then" };
   }
   if (alert.rule === "coverage") {
     // Calls are judged when they are one to two hours old.
     return { filters: { call, verdict: "unheard", since: began - 2 * HOUR, until: until - HOUR }, text: "all calls not heard of since then" };
   }
-  const filters = { call, target, since: began - 5 * MINUTE, until };
+  const filters = { call, target, since: began - HOUR, until };
   if (OF_FAILURES.includes(alert.rule)) return { filters: { ...filters, failed: 1 }, text: "all failed calls since then" };
   return { filters, text: "all calls since then" };
 }

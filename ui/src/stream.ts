@@ -7,8 +7,15 @@ export type Hear = (said: Said) => void;
 const FIRST_RETRY_MS = 1_000;
 const LONGEST_RETRY_MS = 30_000;
 
-/** Listens until the function that it returns is called. */
-export function stream(hear: Hear): () => void {
+export interface Stream {
+  /** Ends it. */
+  close(): void;
+  /** Does not wait any longer if it is lost. */
+  retry(): void;
+}
+
+/** Listens until it is closed. */
+export function stream(hear: Hear): Stream {
   let source: EventSource | null = null;
   let retry: ReturnType<typeof setTimeout> | undefined;
   let retryMs = FIRST_RETRY_MS;
@@ -36,14 +43,17 @@ export function stream(hear: Hear): () => void {
       hear("lost");
     };
   };
-  const online = () => {
+  const lost = () => {
     if (source === null) open();
   };
 
-  window.addEventListener("online", online);
+  window.addEventListener("online", lost);
   open();
-  return () => {
-    window.removeEventListener("online", online);
-    close();
+  return {
+    close() {
+      window.removeEventListener("online", lost);
+      close();
+    },
+    retry: lost,
   };
 }

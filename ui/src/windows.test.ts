@@ -90,11 +90,27 @@ test("the next one takes over when the one that listens goes, and those who left
 test("a stream that is lost is lost for all", async () => {
   const [first, second] = [opened(), opened()];
   streams[0]?.onopen();
+  await hears(second.heard, ["open"]);
   streams[0]?.onerror();
   await hears(second.heard, ["open", "lost"]);
   expect(first.heard).toEqual(["open", "lost"]);
+  expect(streams).toEqual([]);
+  // It has just reached the server, so there is no waiting any longer.
   const late = opened();
-  await hears(late.heard, ["lost"]);
+  await vi.waitFor(() => expect(streams).toHaveLength(1));
+  streams[0]?.onopen();
+  await hears(late.heard, ["open"]);
+});
+
+test("a window that takes over does not say of the old stream that it is open", async () => {
+  const [first, second] = [opened(), opened()];
+  streams[0]?.onopen();
+  await hears(second.heard, ["open"]);
+  first.leave();
+  await vi.waitFor(() => expect(streams).toHaveLength(1));
+  const late = opened();
+  say("tick");
+  await hears(late.heard, ["tick"]);
 });
 
 test("without locks each window has a stream of its own", () => {
@@ -110,4 +126,14 @@ test("a browser that forbids locks is no reason to hear nothing", async () => {
   await vi.waitFor(() => expect(streams).toHaveLength(1));
   streams[0]?.onopen();
   expect(heard).toEqual(["open"]);
+});
+
+test("nor is one that forbids what windows talk over", () => {
+  vi.stubGlobal("BroadcastChannel", class {
+    constructor() {
+      throw new Error("SecurityError");
+    }
+  });
+  opened();
+  expect(streams).toHaveLength(1);
 });

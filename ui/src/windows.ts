@@ -1,7 +1,7 @@
 // One stream of events for all windows of a browser: it has only some six connections to one server,
 // and a stream holds one as long as its window is open. The window that holds the lock listens and
 // passes on what it hears; the others wait for the lock, and when it goes, the next one takes over.
-import { stream, type Hear, type Said } from "./stream";
+import { stream, type Hear, type Said, type Stream } from "./stream";
 
 /** The name of the lock and of the channel. */
 const NAME = "backstay events";
@@ -13,23 +13,40 @@ type Message = { said: Said } | { asked: true } | { state: Said };
 export function listen(hear: Hear): () => void {
   // Only a secure context has locks: https, or this machine. Elsewhere each window listens for itself.
   const locks: LockManager | undefined = navigator.locks;
-  if (locks === undefined) return stream(hear);
+  const channel = locks === undefined ? null : channelOf();
+  return locks === undefined || channel === null ? stream(hear).close : together(locks, channel, hear);
+}
 
-  const channel = new BroadcastChannel(NAME);
+/** The channel; none where the browser keeps no data and forbids it. */
+function channelOf(): BroadcastChannel | null {
+  try {
+    return new BroadcastChannel(NAME);
+  } catch {
+    return null;
+  }
+}
+
+function together(locks: LockManager, channel: BroadcastChannel, hear: Hear): () => void {
   const left = new AbortController();
   /** How the stream is, as far as this window has heard. */
   let state: Said | null = null;
-  let leads = false;
+  /** The stream, where this window leads. */
+  let own: Stream | null = null;
   const tell = (message: Message) => channel.postMessage(message);
   const heard = (said: Said) => {
     if (said === "open" || said === "lost") state = said;
     hear(said);
   };
+  const asked = () => {
+    // Whoever comes new has just reached the server: there is no reason to wait any longer.
+    if (state === "lost") own?.retry();
+    else if (state !== null) tell({ state });
+  };
 
   channel.onmessage = ({ data }: MessageEvent<Message>) => {
     if ("asked" in data) {
-      if (leads && state !== null) tell({ state });
-    } else if (leads) {
+      if (own !== null) asked();
+    } else if (own !== null) {
       return; // the last words of a window that led before
     } else if ("said" in data) {
       heard(data.said);
@@ -38,11 +55,15 @@ export function listen(hear: Hear): () => void {
     }
   };
 
-  const alone = (pass: Hear) => left.signal.addEventListener("abort", stream(pass), { once: true });
+  const alone = (pass: Hear) => {
+    // What was heard of the stream of another window says nothing of this one.
+    state = null;
+    own = stream(pass);
+    left.signal.addEventListener("abort", own.close, { once: true });
+  };
   const lead = () =>
     new Promise<void>((release) => {
       if (left.signal.aborted) return release();
-      leads = true;
       alone((said) => {
         tell({ said });
         heard(said);

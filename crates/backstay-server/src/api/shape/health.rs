@@ -379,8 +379,6 @@ mod tests {
             "the sums over calls are 61 s behind; board and alerts do not know of newer calls";
         let now = Board { at_ms: 61_001, ..Board::default() };
         assert_eq!(told(Some(&late), &now, 61_001), behind);
-        let kept = Accounting { retention_error: Some("busy".into()), ..Accounting::default() };
-        assert!(told(Some(&kept), &well, 1).starts_with("what is too old could not be dropped"));
         let full = Accounting { store_error: Some("it is full".into()), ..Accounting::default() };
         let unwritten = "the call log cannot be written; records wait in the spool";
         assert_eq!(told(Some(&full), &well, 1), unwritten);
@@ -392,6 +390,15 @@ mod tests {
         assert_eq!(rollups(Some(&books)), RollupsHealth { behind: Some(3), error });
         assert_eq!(rollups(None), RollupsHealth::default());
         assert_eq!(summary(&Signs { now_ms: 70_000, ..calm(&well) }).state, HealthState::Page);
+    }
+
+    #[test]
+    fn a_log_that_is_not_shortened_grows() {
+        let books = Accounting { retention_error: Some("busy".into()), ..Accounting::default() };
+        let looked = Board { at_ms: 1, ..Board::default() };
+        let told = summary(&Signs { books: Some(&books), ..calm(&looked) });
+        assert_eq!(told.state, HealthState::Warn);
+        assert!(told.problems.concat().starts_with("what is too old could not be dropped"));
     }
 
     #[test]
