@@ -17,15 +17,15 @@ export function evidence(alert: Pick<Alert, "rule" | "detail" | "call" | "target
   const { call, target, started_ms: began } = alert;
   const until = alert.resolved_ms ?? now;
   if (alert.rule === "quality" && alert.detail === "consumer") {
-    return { filters: { call, verdict: "useless", since: began - HOUR, until }, text: "all calls of no use since then" };
+    return { filters: { call, verdict: "useless", since: began - HOUR, until }, text: "calls of no use since an hour before" };
   }
   if (alert.rule === "coverage") {
     // Calls are judged when they are one to two hours old.
-    return { filters: { call, verdict: "unheard", since: began - 2 * HOUR, until: until - HOUR }, text: "all calls not heard of since then" };
+    return { filters: { call, verdict: "unheard", since: began - 2 * HOUR, until: until - HOUR }, text: "calls not heard of that were judged" };
   }
   const filters = { call, target, since: began - HOUR, until };
-  if (OF_FAILURES.includes(alert.rule)) return { filters: { ...filters, failed: 1 }, text: "all failed calls since then" };
-  return { filters, text: "all calls since then" };
+  if (OF_FAILURES.includes(alert.rule)) return { filters: { ...filters, failed: 1 }, text: "failed calls since an hour before" };
+  return { filters, text: "calls since an hour before" };
 }
 
 /** How the rule of an alert that is not over stands now, if it has been looked at since. */

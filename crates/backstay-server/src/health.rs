@@ -91,7 +91,7 @@ fn books(accounting: &Accounting, dir: &Path, now_ms: u64) -> Value {
         // What an earlier process answered and did not get to store.
         "replayed": accounting.replayed,
         "shed": shed.collect::<serde_json::Map<_, _>>(),
-        // What is wrong with the call log now, and with the sums over it.
+        // What is wrong with the call log now, with the sums over it, and with shortening it.
         "store_error": told(&accounting.store_error),
         "rollup_error": told(&accounting.rollup_error),
         "retention_error": told(&accounting.retention_error),

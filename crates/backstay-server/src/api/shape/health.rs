@@ -88,7 +88,8 @@ fn of_records(books: &Accounting, now_ms: u64, found: &mut Vec<(HealthState, Str
         found.push((HealthState::Page, told));
     }
     if books.retention_error.is_some() {
-        let told = "what is too old could not be dropped; the call log grows until that succeeds";
+        let told = "what is too old could not be dropped, so that the call log grows; `retention_error` \
+                    in /readyz says why";
         found.push((HealthState::Warn, told.to_owned()));
     }
     // A report that finds no call is its sender's mistake, or late.
